@@ -1,0 +1,290 @@
+//! Group commit: many callers, one transaction.
+//!
+//! A batch is whatever arrived while the last commit ran, so an idle service answers after one commit and a busy one
+//! pays one commit for hundreds of commands. There is no linger: waiting for company would only slow the idle case.
+//!
+//! The worker owns its connection and no caller's future ever holds a transaction, so a caller that goes away cannot
+//! leave one half done. A refusal is an answer like any other: it never fails its neighbours.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use spillway_types::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::StoreError;
+
+/// How often a batch is decided again because another writer was first. Each round, at least one other writer made
+/// progress; with a handful of replicas this many losses in a row mean that something else is wrong.
+const CONFLICT_ROUNDS: u32 = 8;
+
+/// The pure middle of a write path.
+pub trait Rules: Send + Sync + 'static {
+    /// What callers ask for.
+    type Command: Send + Sync + 'static;
+    /// What each of them hears.
+    type Answer: Send + 'static;
+    /// The rows that a batch touches.
+    type Rows: Send + Sync;
+
+    /// Judges one command against the rows as the batch has left them so far, and changes them.
+    fn decide(rows: &mut Self::Rows, command: &Self::Command, now: Timestamp) -> Self::Answer;
+}
+
+/// The two ends of a write path, on one backend.
+#[async_trait]
+pub trait Store<R: Rules>: Send + 'static {
+    /// The backend's transaction.
+    type Session: Session;
+
+    /// The session that `load` and `save` speak through.
+    fn session(&mut self) -> &mut Self::Session;
+
+    /// Reads every row that the commands may touch, locked in key order where the backend has row locks.
+    async fn load(&mut self, commands: &[R::Command]) -> Result<R::Rows, StoreError>;
+
+    /// Writes what changed, each table with one statement over the whole batch.
+    async fn save(&mut self, rows: &R::Rows) -> Result<(), StoreError>;
+}
+
+/// A connection that one worker owns, and its transaction.
+#[async_trait]
+pub trait Session: Send {
+    /// Begins a write transaction and says what time it is for everything judged in it.
+    async fn begin(&mut self) -> Result<Timestamp, StoreError>;
+    /// Makes it durable.
+    async fn commit(&mut self) -> Result<(), StoreError>;
+    /// Undoes it, and leaves the session fit for the next `begin`.
+    async fn rollback(&mut self) -> Result<(), StoreError>;
+    /// Marks outbox rows as published, inside the transaction.
+    async fn mark_published(&mut self, positions: &[i64], now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Bounds of a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most commands in one transaction. Beyond some hundreds a larger batch no longer saves time, but adds latency.
+    pub batch_max: usize,
+    /// Most commands waiting. At a few thousand commits' worth of commands a caller's deadline is over before its turn.
+    pub queue_max: usize,
+}
+
+/// The callers' end of a group-commit worker. Cheap to clone.
+pub struct Committer<R: Rules> {
+    queue: mpsc::Sender<Entry<R>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    alive: AtomicBool,
+    committed: Notify,
+    batches: AtomicU64,
+    commands: AtomicU64,
+}
+
+enum Entry<R: Rules> {
+    Command(R::Command, oneshot::Sender<Result<R::Answer, StoreError>>),
+    Published(Vec<i64>),
+}
+
+struct Batch<R: Rules> {
+    commands: Vec<R::Command>,
+    replies: Vec<oneshot::Sender<Result<R::Answer, StoreError>>>,
+    published: Vec<i64>,
+}
+
+struct Worker<R: Rules, S> {
+    store: S,
+    queue: mpsc::Receiver<Entry<R>>,
+    shared: Arc<Shared>,
+}
+
+/// Starts a worker over `store`. It ends, after a last commit, when every [`Committer`] is gone.
+pub fn spawn<R: Rules, S: Store<R>>(store: S, limits: Limits) -> Committer<R> {
+    let (queue, commands) = mpsc::channel(limits.queue_max);
+    let shared = Arc::new(Shared {
+        limits,
+        alive: AtomicBool::new(true),
+        committed: Notify::new(),
+        batches: AtomicU64::new(0),
+        commands: AtomicU64::new(0),
+    });
+    let worker = Worker { store, queue: commands, shared: Arc::clone(&shared) };
+    tokio::spawn(worker.run());
+    Committer { queue, shared }
+}
+
+// === impl Committer ===
+
+impl<R: Rules> Committer<R> {
+    /// Hands a command to the worker and waits until its transaction is durable.
+    ///
+    /// Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] and [`StoreError::Stopped`] mean that nothing happened; after any other error the outcome
+    /// is unknown until the same command is sent again.
+    pub async fn submit(&self, command: R::Command) -> Result<R::Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Entry::Command(command, reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy { limit: self.shared.limits.queue_max },
+            mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
+        })?;
+        // A worker that dies with the command in hand may have committed it.
+        answer.await.unwrap_or_else(|_| Err(StoreError::Batch("the writer ended".to_owned())))
+    }
+
+    /// Lets the next commit mark outbox rows as published.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] when the worker has ended.
+    pub async fn mark_published(&self, positions: Vec<i64>) -> Result<(), StoreError> {
+        self.queue.send(Entry::Published(positions)).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// Resolves after a commit that happens later than the call; commits in between are not missed.
+    pub async fn committed(&self) {
+        self.shared.committed.notified().await;
+    }
+
+    /// Whether the worker is running and its queue has room.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.shared.alive.load(Ordering::Relaxed) {
+            return Err("the write worker has ended".to_owned());
+        }
+        if self.queue.capacity() == 0 {
+            return Err("the write queue is full".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How many batches and how many commands have been committed so far.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.shared.batches.load(Ordering::Relaxed), self.shared.commands.load(Ordering::Relaxed))
+    }
+}
+
+impl<R: Rules> Clone for Committer<R> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<R: Rules> fmt::Debug for Committer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committer").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+// === impl Worker ===
+
+impl<R: Rules, S: Store<R>> Worker<R, S> {
+    async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _gone = OnDrop(|| shared.alive.store(false, Ordering::Relaxed));
+        let batch_max = self.shared.limits.batch_max;
+        let mut entries = Vec::with_capacity(batch_max);
+        while self.queue.recv_many(&mut entries, batch_max).await > 0 {
+            let batch = Batch::from_entries(entries.drain(..));
+            self.carry_out(batch).await;
+        }
+    }
+
+    async fn carry_out(&mut self, batch: Batch<R>) {
+        match self.transact(&batch).await {
+            Ok(answers) => {
+                self.shared.batches.fetch_add(1, Ordering::Relaxed);
+                self.shared.commands.fetch_add(u64::try_from(answers.len()).unwrap_or_default(), Ordering::Relaxed);
+                if !answers.is_empty() {
+                    self.shared.committed.notify_one();
+                }
+                for (reply, answer) in batch.replies.into_iter().zip(answers) {
+                    // A caller that has gone away will ask again with its key.
+                    drop(reply.send(Ok(answer)));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, commands = batch.commands.len(), "batch failed");
+                for reply in batch.replies {
+                    drop(reply.send(Err(StoreError::Batch(error.to_string()))));
+                }
+            }
+        }
+    }
+
+    async fn transact(&mut self, batch: &Batch<R>) -> Result<Vec<R::Answer>, StoreError> {
+        let mut round = 1;
+        loop {
+            match self.attempt(batch).await {
+                Err(StoreError::Conflict(key)) if round < CONFLICT_ROUNDS => {
+                    tracing::debug!(key, round, "another writer was first; deciding again");
+                    self.store.session().rollback().await?;
+                    round += 1;
+                }
+                Err(error) => {
+                    if let Err(rollback) = self.store.session().rollback().await {
+                        tracing::error!(%rollback, "rollback failed");
+                    }
+                    return Err(error);
+                }
+                Ok(answers) => return Ok(answers),
+            }
+        }
+    }
+
+    async fn attempt(&mut self, batch: &Batch<R>) -> Result<Vec<R::Answer>, StoreError> {
+        let now = self.store.session().begin().await?;
+        let mut answers = Vec::with_capacity(batch.commands.len());
+        if !batch.commands.is_empty() {
+            let mut rows = self.store.load(&batch.commands).await?;
+            answers.extend(batch.commands.iter().map(|command| R::decide(&mut rows, command, now)));
+            self.store.save(&rows).await?;
+        }
+        if !batch.published.is_empty() {
+            self.store.session().mark_published(&batch.published, now).await?;
+        }
+        self.store.session().commit().await?;
+        Ok(answers)
+    }
+}
+
+// === impl Batch ===
+
+impl<R: Rules> Batch<R> {
+    fn from_entries(entries: impl Iterator<Item = Entry<R>>) -> Self {
+        let mut batch = Self { commands: Vec::new(), replies: Vec::new(), published: Vec::new() };
+        for entry in entries {
+            match entry {
+                Entry::Command(command, reply) => {
+                    batch.commands.push(command);
+                    batch.replies.push(reply);
+                }
+                Entry::Published(positions) => batch.published.extend(positions),
+            }
+        }
+        batch
+    }
+}
+
+/// Runs its function when dropped, also when the task around it panics.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests;
