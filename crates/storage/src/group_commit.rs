@@ -46,8 +46,9 @@ pub trait Store<R: Rules>: Send + 'static {
     /// The session that `load` and `save` speak through.
     fn session(&mut self) -> &mut Self::Session;
 
-    /// Reads every row that the commands may touch, locked in key order where the backend has row locks.
-    async fn load(&mut self, commands: &[R::Command]) -> Result<R::Rows, StoreError>;
+    /// Reads every row that the commands may touch, locked in key order where the backend has row locks. `now` is what
+    /// `begin` said, for rows that are picked by time.
+    async fn load(&mut self, commands: &[R::Command], now: Timestamp) -> Result<R::Rows, StoreError>;
 
     /// Writes what changed, each table with one statement over the whole batch.
     async fn save(&mut self, rows: &R::Rows) -> Result<(), StoreError>;
@@ -247,7 +248,7 @@ impl<R: Rules, S: Store<R>> Worker<R, S> {
         let now = self.store.session().begin().await?;
         let mut answers = Vec::with_capacity(batch.commands.len());
         if !batch.commands.is_empty() {
-            let mut rows = self.store.load(&batch.commands).await?;
+            let mut rows = self.store.load(&batch.commands, now).await?;
             answers.extend(batch.commands.iter().map(|command| R::decide(&mut rows, command, now)));
             self.store.save(&rows).await?;
         }

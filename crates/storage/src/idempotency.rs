@@ -1,23 +1,13 @@
-//! Idempotency: the same key and command give the same answer, the same key with another command is refused.
+//! Idempotency records: the same key and command give the same answer, the same key with another command is refused.
 //!
 //! Calls of the saga need no record of their own: their domain row carries fingerprint and outcome. Every other
 //! mutating call writes a [`Record`] in the transaction of its effect.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
-use spillway_types::{Fault, RequestId, Timestamp};
+use serde::{Serialize, de::DeserializeOwned};
+use spillway_types::{Fault, Fingerprint, RequestId, Timestamp};
 use sqlx::{Row, SqliteConnection};
 
 use crate::{StoreError, Tracked, sqlite};
-
-/// The version of the normal form that [`Fingerprint::of`] hashes. A record is compared under the version it was
-/// written with; raise this when a command's serialised form changes.
-const VERSION: u8 = 1;
-
-/// What a command said, in 33 bytes: version, then SHA-256 of its normal form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fingerprint(String);
 
 /// Whose key it is: keys of different callers and methods never meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,35 +32,18 @@ pub struct Record {
 /// The records that a batch touches.
 pub type Records = Tracked<Key, Record>;
 
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    /// The fingerprint of a command. The command is the parsed one, so that wire encoding, field order and unknown
-    /// fields do not matter.
-    pub fn of(command: &impl Serialize) -> Self {
-        let normal = serde_json::to_vec(command).unwrap_or_default();
-        let digest = Sha256::digest(&normal);
-        let hex = digest.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
-        Self(format!("{VERSION}:{hex}"))
-    }
-
-    /// A fingerprint as it was stored.
-    pub const fn stored(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text to store.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The stored answer to this key, if there is one.
 ///
 /// # Errors
 /// `REQUEST_ID_REUSED` when the key came with another command; an internal fault when the record is not readable.
-pub fn replay<A: DeserializeOwned>(records: &Records, key: &Key, fingerprint: &Fingerprint) -> Result<Option<A>, Fault> {
-    let Some(record) = records.get(key) else { return Ok(None) };
+pub fn replay<A: DeserializeOwned>(
+    records: &Records,
+    key: &Key,
+    fingerprint: &Fingerprint,
+) -> Result<Option<A>, Fault> {
+    let Some(record) = records.get(key) else {
+        return Ok(None);
+    };
     if record.fingerprint != *fingerprint {
         return Err(Fault::request_id_reused(key.request_id));
     }

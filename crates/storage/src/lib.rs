@@ -12,7 +12,7 @@
 //! | [`group_commit`] | the worker above; a batch is what arrived while the last commit ran |
 //! | [`sqlite`] | opening a SQLite file safely, migrations, the writer's session, binding whole batches |
 //! | [`tracked`] | rows of a batch in memory, which know whether they are new or changed |
-//! | [`idempotency`] | fingerprints and stored answers of calls whose domain row is not itself the record |
+//! | [`idempotency`] | stored answers of calls whose domain row is not itself the record |
 //! | [`outbox`] | events written with the change that caused them, and the relay that publishes them |
 //! | [`bus`] | who hears of published events; in-process here |
 //! | [`inbox`] | which events a consumer has taken already |

@@ -96,7 +96,9 @@ impl<R: Rules> Relay<R> {
 
     async fn publish_batch(&mut self, bus: &Arc<dyn Bus>) -> Result<usize, String> {
         let (positions, events) = self.unpublished().await.map_err(|error| error.to_string())?;
-        let Some(last) = positions.last().copied() else { return Ok(0) };
+        let Some(last) = positions.last().copied() else {
+            return Ok(0);
+        };
         bus.publish(&events).await.map_err(|error| error.to_string())?;
         let count = positions.len();
         self.committer.mark_published(positions).await.map_err(|error| error.to_string())?;

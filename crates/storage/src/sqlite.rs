@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use spillway_types::{Clock, Timestamp};
 use sqlx::{
@@ -55,7 +56,8 @@ pub struct Step {
 }
 
 /// The tables of outbox, inbox and idempotency; always migration 1, so a service's own begin at 2.
-const MESSAGES: Step = Step { version: 1, name: "messages", sql: include_str!("../migrations/sqlite/0001_messages.sql") };
+const MESSAGES: Step =
+    Step { version: 1, name: "messages", sql: include_str!("../migrations/sqlite/0001_messages.sql") };
 
 // === impl Database ===
 
@@ -190,18 +192,22 @@ pub fn json<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<String, S
 
 /// Runs one statement over a batch of rows bound as JSON; nothing at all for an empty batch.
 ///
+/// The rows are written out before the future exists, so that it does not borrow what they are made from.
+///
 /// # Errors
 /// As the statement's.
-pub async fn write<T: Serialize>(
-    connection: &mut SqliteConnection,
+pub fn write<'c, T: Serialize>(
+    connection: &'c mut SqliteConnection,
     doing: &'static str,
     sql: &'static str,
     rows: impl IntoIterator<Item = T>,
-) -> Result<(), StoreError> {
-    let rows: Vec<T> = rows.into_iter().collect();
-    if rows.is_empty() {
-        return Ok(());
+) -> BoxFuture<'c, Result<(), StoreError>> {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() {
+        return Box::pin(std::future::ready(Ok(())));
     }
-    let rows = json(rows)?;
-    sqlx::query(sql).bind(rows).execute(connection).await.map(drop).map_err(StoreError::database(doing))
+    let rows = json(rows);
+    Box::pin(async move {
+        sqlx::query(sql).bind(rows?).execute(connection).await.map(drop).map_err(StoreError::database(doing))
+    })
 }

@@ -183,7 +183,9 @@ impl Code {
             Self::Ok => Class::Success,
             Self::Unavailable => Class::Transient,
             Self::ResourceExhausted => Class::Overload,
-            Self::Cancelled | Self::Unknown | Self::DeadlineExceeded | Self::Internal | Self::DataLoss => Class::Unknown,
+            Self::Cancelled | Self::Unknown | Self::DeadlineExceeded | Self::Internal | Self::DataLoss => {
+                Class::Unknown
+            }
             Self::InvalidArgument
             | Self::NotFound
             | Self::AlreadyExists
@@ -271,7 +273,19 @@ impl Fault {
 
     /// A tombstone stands: the compensation came first.
     pub fn tombstone() -> Self {
-        Self::new(Reason::Cancelled, "this was cancelled before it arrived")
+        Self::new(Reason::Cancelled, "this was cancelled before it arrived").recorded()
+    }
+
+    /// Marks a refusal as durable: its owner gives the same answer to this key for ever. Only such a refusal, or a
+    /// gate's "no" to a first attempt, may turn a saga back.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        self.with("recorded", true)
+    }
+
+    /// Whether the owner of the data has recorded this refusal.
+    pub fn is_recorded(&self) -> bool {
+        self.metadata.get("recorded").is_some_and(|value| value == "true")
     }
 
     /// Adds a dynamic value.

@@ -110,7 +110,8 @@ impl OrderId {
 
 /// A buyer's slot: 32-bit FNV-1a of the buyer id, modulo [`SLOTS`].
 pub fn slot(buyer: &BuyerId) -> u32 {
-    let hash = buyer.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        buyer.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % SLOTS
 }
 
@@ -169,9 +170,8 @@ mod tests {
     fn a_clock_that_stands_still_or_jumps_back_never_mints_two_alike() {
         let buyer = BuyerId::new("ada").unwrap();
         let moments = [1_795_219_199_999_000, 1_795_219_199_979_000, 1_795_215_599_999_000];
-        let ids: HashSet<_> = (0..30_000)
-            .map(|n| OrderId::mint(Timestamp::from_micros(moments[n % 3]), &buyer, Partition(7)))
-            .collect();
+        let ids: HashSet<_> =
+            (0..30_000).map(|n| OrderId::mint(Timestamp::from_micros(moments[n % 3]), &buyer, Partition(7))).collect();
         assert_eq!(ids.len(), 30_000);
     }
 
