@@ -1,0 +1,214 @@
+//! A log in memory, for tests. It keeps rows exactly as a durable one must, and can stop dead before or after a given
+//! write, as a crash would.
+
+use std::{
+    collections::HashMap,
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use spillway_types::Timestamp;
+use tokio::sync::Notify;
+
+use crate::{
+    context::SagaId,
+    log::{Due, Listing, Log, LogError, Record, SagaRow, Started},
+};
+
+/// A log in memory. Clones share their rows.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryLog {
+    inner: Arc<Inner>,
+}
+
+/// On which side of a write the log stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The write never happens.
+    Before,
+    /// The write happened, and nobody hears of it.
+    After,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    crashed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: HashMap<SagaId, SagaRow>,
+    /// Every record in the order in which it was written; `None` is a start.
+    written: Vec<(SagaId, Option<Record>)>,
+    crash: Option<(usize, Moment)>,
+    failures: u32,
+    dead: bool,
+}
+
+/// What becomes of a write.
+enum Fate {
+    Written,
+    Failed,
+    Dead,
+}
+
+// === impl MemoryLog ===
+
+impl MemoryLog {
+    /// Stops dead at the `n`-th write from now (0 is the next): from then on no call returns, until [`Self::revive`].
+    pub fn crash_at(&self, n: usize, moment: Moment) {
+        let mut state = self.lock();
+        let at = state.written.len() + n;
+        state.crash = Some((at, moment));
+    }
+
+    /// Fails the next `n` writes with [`LogError::Unavailable`], without doing them.
+    pub fn fail_next(&self, n: u32) {
+        self.lock().failures = n;
+    }
+
+    /// Returns once the log has stopped.
+    pub async fn crashed(&self) {
+        let stopped = self.inner.crashed.notified();
+        if !self.lock().dead {
+            stopped.await;
+        }
+    }
+
+    /// Lets calls return again. Those that hang are hung for ever.
+    pub fn revive(&self) {
+        let mut state = self.lock();
+        state.dead = false;
+        state.crash = None;
+    }
+
+    /// A row as it is now.
+    pub fn row(&self, id: SagaId) -> Option<SagaRow> {
+        self.lock().rows.get(&id).cloned()
+    }
+
+    /// What was written of a saga after its start, in order.
+    pub fn records(&self, id: SagaId) -> Vec<Record> {
+        self.lock().written.iter().filter(|(of, _)| *of == id).filter_map(|(_, record)| record.clone()).collect()
+    }
+
+    /// How many writes there were, starts included.
+    pub fn writes(&self) -> usize {
+        self.lock().written.len()
+    }
+
+    /// Puts a row there as it is, as an older or newer version of the program might have left it.
+    pub fn put(&self, row: SagaRow) {
+        self.lock().rows.insert(row.id, row);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one write, with whatever was arranged to happen to it.
+    async fn write(
+        &self,
+        id: SagaId,
+        record: Option<Record>,
+        act: impl FnOnce(&mut State) -> Result<(), LogError> + Send,
+    ) -> Result<(), LogError> {
+        let fate = {
+            let mut state = self.lock();
+            let crash = state.crash.filter(|(at, _)| *at == state.written.len()).map(|(_, moment)| moment);
+            if state.dead {
+                Fate::Dead
+            } else if crash == Some(Moment::Before) {
+                state.dead = true;
+                Fate::Dead
+            } else if state.failures > 0 {
+                state.failures -= 1;
+                Fate::Failed
+            } else {
+                act(&mut state)?;
+                state.written.push((id, record));
+                state.dead = crash.is_some();
+                if state.dead { Fate::Dead } else { Fate::Written }
+            }
+        };
+        match fate {
+            Fate::Written => Ok(()),
+            Fate::Failed => Err(LogError::Unavailable("arranged".to_owned())),
+            Fate::Dead => {
+                self.inner.crashed.notify_waiters();
+                pending().await
+            }
+        }
+    }
+
+    async fn read<T>(&self, act: impl FnOnce(&State) -> T + Send) -> Result<T, LogError> {
+        let found = {
+            let state = self.lock();
+            (!state.dead).then(|| act(&state))
+        };
+        match found {
+            Some(found) => Ok(found),
+            None => pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn start(&self, row: SagaRow) -> Result<Started, LogError> {
+        if let Some(existing) = self.find(&row.key).await? {
+            return Ok(Started::Existing(Box::new(existing)));
+        }
+        let insert = |state: &mut State| {
+            state.rows.insert(row.id, row.clone());
+            Ok(())
+        };
+        self.write(row.id, None, insert).await?;
+        Ok(Started::New)
+    }
+
+    async fn record(&self, id: SagaId, record: Record, at: Timestamp) -> Result<(), LogError> {
+        let told = record.clone();
+        let apply = |state: &mut State| {
+            let row = state.rows.get_mut(&id).ok_or(LogError::Missing(id))?;
+            Ok(row.apply(record, at)?)
+        };
+        self.write(id, Some(told), apply).await
+    }
+
+    async fn load(&self, id: SagaId) -> Result<Option<SagaRow>, LogError> {
+        self.read(|state| state.rows.get(&id).cloned()).await
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<SagaRow>, LogError> {
+        self.read(|state| state.rows.values().find(|row| row.key == key).cloned()).await
+    }
+
+    async fn due(&self, query: Due) -> Result<Vec<SagaRow>, LogError> {
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        self.read(|state| {
+            let is_after = |row: &&SagaRow| query.after.is_none_or(|place| (row.created, row.id) > place);
+            let rows = state.rows.values().filter(|row| query.includes(row)).filter(is_after);
+            let mut rows: Vec<_> = rows.cloned().collect();
+            rows.sort_by_key(|row| (row.created, row.id));
+            rows.truncate(limit);
+            rows
+        })
+        .await
+    }
+
+    async fn list(&self, query: Listing) -> Result<Vec<SagaRow>, LogError> {
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        self.read(|state| {
+            let has_status = |row: &&SagaRow| query.statuses.is_empty() || query.statuses.contains(&row.status);
+            let is_before = |row: &&SagaRow| query.before.is_none_or(|place| (row.created, row.id) < place);
+            let mut rows: Vec<_> = state.rows.values().filter(has_status).filter(is_before).cloned().collect();
+            rows.sort_by_key(|row| std::cmp::Reverse((row.created, row.id)));
+            rows.truncate(limit);
+            rows
+        })
+        .await
+    }
+}

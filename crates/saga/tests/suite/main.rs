@@ -1,0 +1,9 @@
+//! The saga engine against model participants that keep the six promises, in paused time. The suites iterate the
+//! definition, so that a step which is added there is covered here.
+
+mod chance;
+mod engine;
+mod exhaustion;
+mod harness;
+mod model;
+mod waiting;
