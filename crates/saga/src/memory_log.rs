@@ -5,11 +5,12 @@ use std::{
     collections::HashMap,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use spillway_types::Timestamp;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     context::SagaId,
@@ -44,6 +45,7 @@ struct State {
     written: Vec<(SagaId, Option<Record>)>,
     crash: Option<(usize, Moment)>,
     failures: u32,
+    latency: Duration,
     dead: bool,
 }
 
@@ -67,6 +69,11 @@ impl MemoryLog {
     /// Fails the next `n` writes with [`LogError::Unavailable`], without doing them.
     pub fn fail_next(&self, n: u32) {
         self.lock().failures = n;
+    }
+
+    /// Makes every write take that long, half of it before it happens and half after.
+    pub fn slow_down(&self, by: Duration) {
+        self.lock().latency = by;
     }
 
     /// Returns once the log has stopped.
@@ -115,6 +122,10 @@ impl MemoryLog {
         record: Option<Record>,
         act: impl FnOnce(&mut State) -> Result<(), LogError> + Send,
     ) -> Result<(), LogError> {
+        let pause = self.lock().latency / 2;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         let fate = {
             let mut state = self.lock();
             let crash = state.crash.filter(|(at, _)| *at == state.written.len()).map(|(_, moment)| moment);
@@ -133,6 +144,9 @@ impl MemoryLog {
                 if state.dead { Fate::Dead } else { Fate::Written }
             }
         };
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         match fate {
             Fate::Written => Ok(()),
             Fate::Failed => Err(LogError::Unavailable("arranged".to_owned())),
@@ -161,12 +175,17 @@ impl Log for MemoryLog {
         if let Some(existing) = self.find(&row.key).await? {
             return Ok(Started::Existing(Box::new(existing)));
         }
+        // Another caller may take the key while this one is being written.
+        let mut winner = None;
         let insert = |state: &mut State| {
-            state.rows.insert(row.id, row.clone());
+            winner = state.rows.values().find(|known| known.key == row.key).cloned();
+            if winner.is_none() {
+                state.rows.insert(row.id, row.clone());
+            }
             Ok(())
         };
         self.write(row.id, None, insert).await?;
-        Ok(Started::New)
+        Ok(winner.map_or(Started::New, |row| Started::Existing(Box::new(row))))
     }
 
     async fn record(&self, id: SagaId, record: Record, at: Timestamp) -> Result<(), LogError> {

@@ -19,6 +19,8 @@
 //! late meets its tombstone. So turning back never waits for a participant that does not answer.
 
 mod answers;
+#[cfg(test)]
+mod tests;
 
 use spillway_types::{Fault, Timestamp};
 

@@ -60,6 +60,23 @@ pub struct InProcessBus {
     consumers: RwLock<Vec<Arc<dyn Consumer>>>,
 }
 
+/// No bus at all: events stay in the outbox, where a process that has one will find them.
+#[derive(Clone, Copy, Debug)]
+pub struct Unconnected;
+
+// === impl Unconnected ===
+
+#[async_trait]
+impl Bus for Unconnected {
+    fn subscribe(&self, consumer: Arc<dyn Consumer>) {
+        tracing::warn!(consumer = consumer.name(), "no event bus: nothing will be consumed");
+    }
+
+    async fn publish(&self, _: &[Event]) -> Result<(), NotTaken> {
+        Err(NotTaken { consumer: "none", problem: "there is no event bus".to_owned() })
+    }
+}
+
 // === impl InProcessBus ===
 
 #[async_trait]

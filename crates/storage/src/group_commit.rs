@@ -15,6 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use spillway_types::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -68,7 +69,8 @@ pub trait Session: Send {
 }
 
 /// Bounds of a worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Most commands in one transaction. Beyond some hundreds a larger batch no longer saves time, but adds latency.
     pub batch_max: usize,
@@ -121,6 +123,21 @@ pub fn spawn<R: Rules, S: Store<R>>(store: S, limits: Limits) -> Committer<R> {
     let worker = Worker { store, queue: commands, shared: Arc::clone(&shared) };
     tokio::spawn(worker.run());
     Committer { queue, shared }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Adds a line to `errors` for each bound outside its guardrails; `path` is where this table is in the file.
+    pub fn validate(&self, path: &str, errors: &mut Vec<String>) {
+        let mut bound = |key: &str, value: usize, range: std::ops::RangeInclusive<usize>| {
+            if !range.contains(&value) {
+                errors.push(format!("{path}.{key} = {value}: must be from {} to {}", range.start(), range.end()));
+            }
+        };
+        bound("batch_max", self.batch_max, 1..=8_192);
+        bound("queue_max", self.queue_max, 1..=1_000_000);
+    }
 }
 
 // === impl Committer ===

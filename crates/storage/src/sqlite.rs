@@ -2,6 +2,7 @@
 //! corruption bug.
 
 use std::{
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -29,6 +30,11 @@ const READERS_MAX: u32 = 4;
 /// A read that cannot get a connection within this time is shed rather than queued.
 const READER_WAIT: Duration = Duration::from_millis(250);
 
+/// How long to wait for a writer that is just ending.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two tries at the lock; the system offers no waiting with a limit.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
 /// One service's SQLite file.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -36,12 +42,13 @@ pub struct Database {
     readers: SqlitePool,
 }
 
-/// The writer's connection.
+/// The writer's connection. There is one a file: the lock sees to it, across processes too.
 #[derive(Debug)]
 pub struct SqliteSession<C> {
     path: PathBuf,
     connection: SqliteConnection,
     clock: Arc<C>,
+    _lock: File,
 }
 
 /// A migration: its number, what it is about, and its SQL.
@@ -97,9 +104,10 @@ impl Database {
     /// The connection for the one writer.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// When the file cannot be opened, or another writer does not give it up within [`LOCK_WAIT`].
     pub async fn session<C: Clock>(&self, clock: Arc<C>) -> Result<SqliteSession<C>, StoreError> {
-        Ok(SqliteSession { path: self.path.clone(), connection: connect(&self.path).await?, clock })
+        let lock = lock(&self.path).await?;
+        Ok(SqliteSession { path: self.path.clone(), connection: connect(&self.path).await?, clock, _lock: lock })
     }
 
     /// Whether the database answers.
@@ -125,6 +133,24 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 async fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     options(path).connect().await.map_err(StoreError::database("opening the database"))
+}
+
+/// Takes the right to write. The system gives it back when the process ends, however it ends.
+async fn lock(path: &Path) -> Result<File, StoreError> {
+    let path = path.with_extension("lock");
+    let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(format!("locking {}: {error}", path.display()));
+    let file = File::create(&path).map_err(|error| unfit(&error))?;
+    let give_up = tokio::time::Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            Err(TryLockError::WouldBlock) => return Err(unfit(&"another process uses this data directory")),
+            Err(TryLockError::Error(error)) => return Err(unfit(&error)),
+        }
+    }
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {

@@ -10,8 +10,8 @@ use crate::{
     model::{NAMES, Quirk},
 };
 
-/// Each runs some virtual minutes in some real milliseconds.
-const CASES: u32 = 512;
+/// Each runs some virtual minutes within a real millisecond. `PROPTEST_CASES` raises it for a nightly run.
+const CASES: u32 = 1_000;
 
 fn quirk() -> impl Strategy<Value = Quirk> {
     prop_oneof![
@@ -38,7 +38,7 @@ fn crash() -> impl Strategy<Value = Option<(usize, Moment)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(CASES), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_an_order_is_wholly_done_or_wholly_undone(
@@ -46,9 +46,11 @@ proptest! {
         crash in crash(),
         cancel in proptest::option::of((0_u64..3_000).prop_map(Duration::from_millis)),
         is_deferred in proptest::bool::weighted(0.2),
+        log_latency in (0_u64..20).prop_map(Duration::from_millis),
     ) {
         in_paused_time(async {
             let harness = Harness::new();
+            harness.log.slow_down(log_latency);
             for (step, kind, quirk) in arranged {
                 harness.world.arrange(step, kind, quirk);
             }

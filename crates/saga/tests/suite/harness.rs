@@ -167,6 +167,9 @@ impl Harness {
                 (Status::Refused, Kind::Compensatable) if step == 0 => {
                     matches!(on_record, Some(Row::Refused(_)) | None)
                 }
+                // Asked to turn back, a process died after the arbiter had agreed and before the log knew; then the root
+                // refused. Nothing was done, and a tombstone stands.
+                (Status::Refused, Kind::Compensatable) => matches!(on_record, Some(Row::Tombstone) | None),
                 (Status::Refused, _) => on_record.is_none(),
                 (Status::Compensated, Kind::Compensatable) => {
                     matches!(on_record, Some(Row::Undone | Row::Tombstone | Row::Refused(_)))

@@ -77,7 +77,7 @@ fn a_payment_whose_signal_came_before_the_wait_was_durable_is_found() {
         }
         harness.world.pay(ID);
         assert_eq!(handle.left().await.status, Status::Completed);
-        let resumed = harness.log.records(ID).iter().any(|record| *record == Record::Resumed);
+        let resumed = harness.log.records(ID).contains(&Record::Resumed);
         assert!(resumed, "the log knows that it does not wait any more");
     });
 }
@@ -103,6 +103,18 @@ fn a_cancellation_reaches_a_saga_that_waits() {
         assert_eq!((settled.fate, settled.cause.as_ref()), (Fate::Back, Some(&asked())));
         assert_eq!(harness.run().await.row.status, Status::Compensated);
     });
+}
+
+#[test]
+fn a_cancellation_that_comes_while_a_saga_leaves_memory_is_not_lost() {
+    for after in (0..400).step_by(5).map(Duration::from_millis) {
+        let finished = in_paused_time(async {
+            let harness = deferred();
+            harness.log.slow_down(Duration::from_millis(100));
+            harness.run_and_cancel(Some(after)).await
+        });
+        assert_eq!((finished.row.status, finished.row.cause), (Status::Compensated, Some(asked())), "{after:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@
 mod compensatable;
 mod retriable;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use spillway_saga::{Definition, DefinitionError, Saga, Step, StepPolicy};
 
@@ -30,14 +30,21 @@ impl Saga for PlaceOrder {
 }
 
 /// What every step has: a way to its participant.
-type Link = Arc<dyn Transport>;
+#[derive(Clone)]
+struct Link(Arc<dyn Transport>);
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
+}
 
 /// The definition, over a transport.
 ///
 /// # Errors
 /// When the policy is senseless.
-pub fn definition(transport: &Link, policy: StepPolicy) -> Result<Definition, DefinitionError> {
-    let link = || Arc::clone(transport);
+pub fn definition(transport: &Arc<dyn Transport>, policy: StepPolicy) -> Result<Definition, DefinitionError> {
+    let link = || Link(Arc::clone(transport));
     let after_payment = [AuthorizePayment::NAME, PlanShipments::NAME];
     let confirmations = [ConfirmReservation::NAME, ConfirmOrder::NAME];
     Definition::builder::<PlaceOrder>()

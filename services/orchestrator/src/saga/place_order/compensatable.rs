@@ -21,12 +21,16 @@ use crate::{
 };
 
 /// Step 1: all lines are held, pinned, at the prices of the moment.
+#[derive(Debug)]
 pub struct ReserveStock(pub(super) Link);
 /// Step 2: the order becomes readable.
+#[derive(Debug)]
 pub struct CreateOrder(pub(super) Link);
 /// Step 3a: coupon and points are held, the rest is authorised. Its compensation decides whether the saga may turn back.
+#[derive(Debug)]
 pub struct AuthorizePayment(pub(super) Link);
 /// Step 3b, beside 3a: every line has a warehouse.
+#[derive(Debug)]
 pub struct PlanShipments(pub(super) Link);
 
 /// What the payment came to.
@@ -66,7 +70,7 @@ impl Step<PlaceOrder> for ReserveStock {
             pinned: true,
             retry: cx.redriven(),
         };
-        let reply = self.0.send(Command::Reserve(request), cx.timeout()).await;
+        let reply = self.0.0.send(Command::Reserve(request), cx.timeout()).await;
         judge(reply.and_then(|reply| priced(reply.reservation()?)))
     }
 }
@@ -76,7 +80,7 @@ impl Compensate<PlaceOrder> for ReserveStock {
     async fn compensate(&self, cx: &Context<PlaceOrder>) -> Undo {
         let id = cx.id().to_string();
         let request = ReleaseReservationRequest { request_id: id.clone(), reservation_id: id, reason: reason(cx) };
-        let reply = self.0.send(Command::ReleaseReservation(request), cx.timeout()).await;
+        let reply = self.0.0.send(Command::ReleaseReservation(request), cx.timeout()).await;
         match reply.and_then(|reply| Ok(reply.reservation()?.state())) {
             Ok(ReservationState::Released | ReservationState::Expired) => Undo::Undone,
             Ok(other) => out_of_place("reservation", other.as_str_name()).into(),
@@ -115,7 +119,7 @@ impl Step<PlaceOrder> for CreateOrder {
             price: Some(to_price(price, None)),
             shipping_address: Some(to_address(&order.address)),
         };
-        judge(self.0.send(Command::CreateOrder(Box::new(request)), cx.timeout()).await.map(drop))
+        judge(self.0.0.send(Command::CreateOrder(Box::new(request)), cx.timeout()).await.map(drop))
     }
 }
 
@@ -132,7 +136,7 @@ impl Compensate<PlaceOrder> for CreateOrder {
             actor_role: ActorRole::Saga.into(),
             buyer_id: cx.input().buyer_id.to_string(),
         };
-        let reply = self.0.send(Command::AdvanceOrder(request), cx.timeout()).await;
+        let reply = self.0.0.send(Command::AdvanceOrder(request), cx.timeout()).await;
         match reply.and_then(|reply| Ok(reply.order()?.state())) {
             Ok(OrderState::Cancelled) => Undo::Undone,
             Ok(other) => out_of_place("order", other.as_str_name()).into(),
@@ -167,7 +171,7 @@ impl Step<PlaceOrder> for AuthorizePayment {
             instrument: order.instrument.clone(),
             expected_total: order.expected_total.map(to_money),
         };
-        let reply = self.0.send(Command::Authorize(Box::new(request)), cx.timeout()).await;
+        let reply = self.0.0.send(Command::Authorize(Box::new(request)), cx.timeout()).await;
         judge(reply.and_then(|reply| authorized(&reply.payment()?, amount)))
     }
 }
@@ -178,7 +182,7 @@ impl Compensate<PlaceOrder> for AuthorizePayment {
         let id = cx.id().to_string();
         let only_if_unpaid = cx.cause().is_some_and(|cause| cause.trigger == Trigger::Timer);
         let request = VoidRequest { request_id: id.clone(), payment_id: id, reason: reason(cx), only_if_unpaid };
-        let reply = self.0.send(Command::Void(request), cx.timeout()).await;
+        let reply = self.0.0.send(Command::Void(request), cx.timeout()).await;
         match reply.and_then(|reply| Ok(reply.payment()?.state())) {
             Ok(PaymentState::Voided | PaymentState::Declined) => Undo::Undone,
             Ok(PaymentState::Captured | PaymentState::PartiallyRefunded | PaymentState::Refunded) => Undo::PivotPassed,
@@ -223,7 +227,7 @@ impl Step<PlaceOrder> for PlanShipments {
             region: order.address.region.clone(),
             lines: to_lines(order.lines.iter().map(|(sku, quantity)| (sku, *quantity))),
         };
-        judge(self.0.send(Command::PlanShipments(request), cx.timeout()).await.map(drop))
+        judge(self.0.0.send(Command::PlanShipments(request), cx.timeout()).await.map(drop))
     }
 }
 
@@ -232,7 +236,7 @@ impl Compensate<PlaceOrder> for PlanShipments {
     async fn compensate(&self, cx: &Context<PlaceOrder>) -> Undo {
         let id = cx.id().to_string();
         let request = CancelShipmentsRequest { request_id: id.clone(), order_id: id, reason: reason(cx) };
-        let reply = self.0.send(Command::CancelShipments(request), cx.timeout()).await;
+        let reply = self.0.0.send(Command::CancelShipments(request), cx.timeout()).await;
         match reply.and_then(|reply| Ok(reply.plan()?.state())) {
             Ok(PlanState::Cancelled) => Undo::Undone,
             Ok(other) => out_of_place("plan", other.as_str_name()).into(),

@@ -17,12 +17,16 @@ use crate::{
 };
 
 /// Step 4: the money is taken. From here the order only goes forward.
+#[derive(Debug)]
 pub struct CapturePayment(pub(super) Link);
 /// Step 5: what was held is sold.
+#[derive(Debug)]
 pub struct ConfirmReservation(pub(super) Link);
 /// Step 5, beside it: the order is paid.
+#[derive(Debug)]
 pub struct ConfirmOrder(pub(super) Link);
 /// Step 6: the warehouses begin.
+#[derive(Debug)]
 pub struct DispatchShipments(pub(super) Link);
 
 /// A step after the pivot cannot be refused: whatever its participant says instead of "done" is unknown.
@@ -43,7 +47,7 @@ impl Step<PlaceOrder> for CapturePayment {
     async fn run(&self, cx: &Context<PlaceOrder>) -> Outcome<()> {
         let id = cx.id().to_string();
         let request = CaptureRequest { request_id: id.clone(), payment_id: id };
-        judge(self.0.send(Command::Capture(request), cx.timeout()).await.map(drop))
+        judge(self.0.0.send(Command::Capture(request), cx.timeout()).await.map(drop))
     }
 }
 
@@ -57,7 +61,7 @@ impl Step<PlaceOrder> for ConfirmReservation {
     async fn run(&self, cx: &Context<PlaceOrder>) -> Outcome<()> {
         let id = cx.id().to_string();
         let request = ConfirmReservationRequest { request_id: id.clone(), reservation_id: id, lines: Vec::new() };
-        without_refusal(self.0.send(Command::ConfirmReservation(request), cx.timeout()).await)
+        without_refusal(self.0.0.send(Command::ConfirmReservation(request), cx.timeout()).await)
     }
 }
 
@@ -79,7 +83,7 @@ impl Step<PlaceOrder> for ConfirmOrder {
             actor_role: ActorRole::Saga.into(),
             buyer_id: cx.input().buyer_id.to_string(),
         };
-        without_refusal(self.0.send(Command::AdvanceOrder(request), cx.timeout()).await)
+        without_refusal(self.0.0.send(Command::AdvanceOrder(request), cx.timeout()).await)
     }
 }
 
@@ -93,6 +97,6 @@ impl Step<PlaceOrder> for DispatchShipments {
     async fn run(&self, cx: &Context<PlaceOrder>) -> Outcome<()> {
         let id = cx.id().to_string();
         let request = DispatchShipmentsRequest { request_id: id.clone(), order_id: id };
-        without_refusal(self.0.send(Command::DispatchShipments(request), cx.timeout()).await)
+        without_refusal(self.0.0.send(Command::DispatchShipments(request), cx.timeout()).await)
     }
 }

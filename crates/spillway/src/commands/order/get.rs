@@ -1,0 +1,29 @@
+//! `order get`.
+
+use clap::Args;
+use spillway_contracts::order::v1::GetOrderRequest;
+
+use super::show_order;
+use crate::{commands::Context, output::Failure};
+
+/// Options of `order get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Which order, by its id
+    #[arg(value_name = "ORDER")]
+    order: String,
+}
+
+// === impl Get ===
+
+impl Get {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut orders = context.platform.orders()?;
+        let request = orders.ask(GetOrderRequest { order_id: self.order });
+        let call = orders.client.get_order(request).await;
+        let answer = orders.answer("the order cannot be shown", async { call }).await?;
+        context.output.answer("order.v1.GetOrderResponse", &answer, |answer| {
+            show_order(&answer.order.clone().unwrap_or_default())
+        })
+    }
+}
