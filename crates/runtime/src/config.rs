@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use layers::Layers;
 
-/// Settings that every process shares: `[telemetry]`, `[server]` and `[client]`, to be put before a process's own.
+/// Settings that every process shares: `[telemetry]`, `[data]`, `[server]` and `[client]`, to be put before a process's own.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
 
 /// Exit code of a process that was configured or called wrongly (`sysexits.h`).

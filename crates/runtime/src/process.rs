@@ -36,7 +36,10 @@ where
 {
     let file = std::env::var_os(CONFIG_FILE).map(PathBuf::from);
     let defaults = format!("{}{defaults}", config::DEFAULTS);
-    let settings: T = match config::load(&defaults, file.as_deref(), std::env::vars(), &[]) {
+    // `vars` would panic on a variable of somebody else's that is no Unicode.
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings: T = match config::load(&defaults, file.as_deref(), env, &[]) {
         Ok(settings) => settings,
         Err(errors) => return fail(&format!("{name}: bad configuration\n{errors}"), EX_USAGE),
     };

@@ -1,7 +1,7 @@
 //! The way to a running platform: clients of its services behind the client stack, so that this command retries by the
 //! documented policy, as any caller of the platform should.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use spillway_contracts::{
     fulfilment::v1::{
@@ -44,6 +44,11 @@ impl Platform {
     /// The platform of `settings`, asked with `timeout`, or with what `client.deadline` says.
     pub(crate) fn new(settings: Settings, timeout: Option<Duration>) -> Self {
         Self { settings, policies: policies(), timeout }
+    }
+
+    /// How long the person is ready to wait for an answer, if that was said.
+    pub(crate) const fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Where orders are placed.
@@ -107,23 +112,19 @@ impl<C> Peer<C> {
     }
 
     /// The answer of a call; `what` says what did not happen when there is none.
-    pub(crate) async fn answer<R>(
-        &self,
-        what: &str,
-        call: impl Future<Output = Result<Response<R>, Status>>,
-    ) -> Result<R, Failure> {
-        call.await.map(Response::into_inner).map_err(|status| self.failure(what, &status))
+    pub(crate) fn answer<R>(&self, what: &str, called: Result<Response<R>, Status>) -> Result<R, Failure> {
+        called.map(Response::into_inner).map_err(|status| self.failure(what, &status))
     }
 
     /// The answer of a call that changes something under the key `request_id`, which a person needs to ask again
     /// without a second effect.
-    pub(crate) async fn done<R>(
+    pub(crate) fn done<R>(
         &self,
         what: &str,
         request_id: RequestId,
-        call: impl Future<Output = Result<Response<R>, Status>>,
+        called: Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
-        call.await.map(Response::into_inner).map_err(|status| {
+        called.map(Response::into_inner).map_err(|status| {
             let failure = self.failure(what, &status).with("request_id", request_id);
             match to_fault(&status).reason.class() {
                 Class::Unknown => failure.with_next(format!(

@@ -9,7 +9,7 @@
 //! | [`coupon`] | what a coupon is good for |
 //! | [`command`] | what can be asked of the till |
 //! | [`hold`] | taking, spending and releasing coupon and points for a payment |
-//! | [`till`] | [`decide`](till::decide): the judgement of one command |
+//! | [`till`] | [`decide`]: the judgement of one command |
 
 pub mod command;
 pub mod coupon;

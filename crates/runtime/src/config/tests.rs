@@ -2,12 +2,13 @@ use serde::Deserialize;
 use spillway_middleware::ClientConfig;
 
 use super::*;
-use crate::{ServerConfig, TelemetryConfig};
+use crate::{ServerConfig, TelemetryConfig, process::DataConfig};
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shared {
     telemetry: TelemetryConfig,
+    data: DataConfig,
     server: ServerConfig,
     client: ClientConfig,
 }
@@ -46,6 +47,7 @@ fn the_document_says_what_the_code_does_without_it() {
     let shared: Shared = load(DEFAULTS, None, std::iter::empty(), &[]).unwrap();
     let expected = Shared {
         telemetry: TelemetryConfig::default(),
+        data: DataConfig { dir: "data".into() },
         server: ServerConfig::default(),
         client: ClientConfig::default(),
     };
@@ -92,14 +94,14 @@ fn every_error_is_told_at_once_with_its_source() {
     for expected in [
         format!("server.drain_ms = \"long\": must be a whole number (from file {path})"),
         format!("server.max_conections: unknown key (from file {path}); [server] has connection_age_jitter_percent"),
-        format!("server.max_concurrent_streams = 5000000000: must be an unsigned 32 bit"),
+        "server.max_concurrent_streams = 5000000000: must be an unsigned 32 bit".to_owned(),
         format!("client.breaker.probes_needed = 9: must be from 1 to 5 (from file {path})"),
         "telemetry.format = \"fancy\": ".to_owned(),
         "client.retry.attempts = \"many\": must be a whole number (from environment variable \
          SPILLWAY__CLIENT__RETRY__ATTEMPTS)"
             .to_owned(),
         "server.reflection = \"maybe\": must be true or false (from environment variable".to_owned(),
-        "sever.drain_ms: unknown key (from environment variable SPILLWAY__SEVER__DRAIN_MS); there are client, server, \
+        "sever.drain_ms: unknown key (from environment variable SPILLWAY__SEVER__DRAIN_MS); there are client, data, server, \
          telemetry"
             .to_owned(),
         "client.bulkhead.reads = 0: must be from 1 to 1000000 (from command line)".to_owned(),

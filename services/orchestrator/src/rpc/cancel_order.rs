@@ -43,7 +43,7 @@ pub(super) async fn handle(api: &Api, request: CancelOrderRequest) -> Result<Can
             "the order is paid and cannot be cancelled any more; returns are not offered yet",
         )
         .with("order_id", order_id)
-        .with("state", snapshot.status)),
+        .with("current_state", OrderState::Paid.as_str_name())),
     }
 }
 

@@ -20,8 +20,8 @@ impl Get {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut orders = context.platform.orders()?;
         let request = orders.ask(GetOrderRequest { order_id: self.order });
-        let call = orders.client.get_order(request).await;
-        let answer = orders.answer("the order cannot be shown", async { call }).await?;
+        let got = orders.client.get_order(request).await;
+        let answer = orders.answer("the order cannot be shown", got)?;
         context.output.answer("order.v1.GetOrderResponse", &answer, |answer| {
             show_order(&answer.order.clone().unwrap_or_default())
         })

@@ -43,13 +43,17 @@ pub struct Authorized {
 /// The longest reason that goes with a compensation, in bytes; participants take no more.
 const REASON_MAX: usize = 256;
 
-/// Why the saga turns back, in words that fit a participant's journal.
+/// Why the saga turns back, in words that fit a participant's journal: short, and on one line.
 fn reason(cx: &Context<PlaceOrder>) -> String {
     let Some(cause) = cx.cause() else { return "turned back".to_owned() };
-    let mut text = format!("{}: {}", cause.fault.reason, cause.fault.message);
-    let end = (0..=REASON_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or(0));
-    text
+    let text = format!("{}: {}", cause.fault.reason, cause.fault.message);
+    let mut room = REASON_MAX;
+    let fits = |c: &char| {
+        let before = room;
+        room = room.saturating_sub(c.len_utf8());
+        before >= c.len_utf8()
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take_while(fits).collect()
 }
 
 // === impl ReserveStock ===

@@ -1,0 +1,92 @@
+# Everything a person types. `make` alone says what there is; the demo and the tests need a Rust toolchain and a C
+# compiler, nothing else.
+
+.DEFAULT_GOAL := help
+# The steps share one target directory, whose lock would make them wait for each other anyway.
+.NOTPARALLEL:
+
+EXIT ?= ## demo: 1 ends the demo by itself, with the exit code of what it found
+BUYERS ?= ## demo: how many buyers come
+STOCK ?= ## demo: how many units of the hot item there are
+CONCURRENCY ?= ## demo: how many buyers ask at once
+ARGS ?= ## dev, test: further arguments, such as ARGS="--json" or ARGS="--no-fail-fast"
+
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SPILLWAY := $(TARGET_DIR)/debug/spillway
+DEMO_ARGS := $(strip $(if $(filter 1,$(EXIT)),--exit) $(if $(BUYERS),--buyers $(BUYERS)) \
+	$(if $(STOCK),--stock $(STOCK)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)))
+
+.PHONY: help
+help: ## List the targets and their settings
+	@awk -f deploy/lint/help.awk Makefile
+
+# === Run ===
+
+# Tests switch on more features of tokio than the command needs. `--examples` matches nothing here, but makes cargo
+# choose features as it does for the tests, so that demo and tests share every compiled dependency.
+.PHONY: build
+build: ## Compile the `spillway` command
+	cargo build --locked --workspace --bin spillway --examples
+
+# A directory of its own under data/: another demo may still be up, and a RAM disk would flatter the commits.
+.PHONY: demo
+demo: build ## Sell 1,000 units to 20,000 buyers on fresh data, check the books, stay up until Ctrl-C
+	@mkdir -p data && exec "$(SPILLWAY)" --data-dir "$$(mktemp -d data/demo.XXXXXX)" demo $(DEMO_ARGS)
+
+.PHONY: dev
+dev: build ## Start the five services in one process, with the data of the last time
+	@exec "$(SPILLWAY)" dev $(ARGS)
+
+.PHONY: test
+test: build ## Run every test; some start the real binary
+	cargo test --locked --workspace $(ARGS)
+
+# === Check ===
+
+.PHONY: lint
+lint: lint-rooms lint-fmt lint-proto lint-rust lint-doc ## Run all lint-* targets, the quick ones first
+
+.PHONY: lint-rooms
+lint-rooms: ## Check rooms, file sizes and manners of the code, after proving that each check can fail
+	@sh deploy/lint/selftest.sh
+	@sh deploy/lint/check.sh .
+
+.PHONY: lint-fmt
+lint-fmt: ## Check the formatting of the Rust code
+	@sh deploy/lint/tools.sh rust
+	cargo fmt --all --check
+
+.PHONY: lint-proto
+lint-proto: ## Check style and formatting of the protos
+	@sh deploy/lint/proto.sh
+
+.PHONY: lint-rust
+lint-rust: ## Run clippy, warnings denied
+	@sh deploy/lint/tools.sh rust
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: lint-doc
+lint-doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+# === Tend ===
+
+.PHONY: fmt
+fmt: ## Format the Rust code and the protos
+	@sh deploy/lint/tools.sh rust
+	cargo fmt --all
+	@sh deploy/lint/proto.sh --fix
+
+.PHONY: doc
+doc: ## Build the documentation of the crates
+	cargo doc --locked --workspace --no-deps
+	@echo "open $(TARGET_DIR)/doc/spillway/index.html"
+
+.PHONY: tools
+tools: ## Install what lint needs beyond the toolchain: rustfmt, clippy, buf (into .tools)
+	@sh deploy/lint/tools.sh rust buf
+
+.PHONY: clean
+clean: ## Remove what was compiled, installed and left by demos; data of `make dev` stays
+	cargo clean
+	rm -rf .tools data/demo.*

@@ -1,0 +1,145 @@
+//! Fulfilment: plans, their parcels, and what warehouses have to send.
+
+use spillway_fulfilment::domain::PlanState;
+
+use super::check::{Check, Scope};
+
+/// The moves a plan may make, as its audit has them. A carrier's report on one of several parcels may leave a plan where
+/// it stands; a warehouse begins with all of them at once.
+pub(super) fn moves() -> Vec<(&'static str, Option<&'static str>, &'static str)> {
+    use PlanState::{Cancelled, Delivered, Dispatched, HandedOver, Planned};
+    let later = [
+        (Planned, &[Dispatched, Cancelled][..]),
+        (Dispatched, &[Dispatched, HandedOver, Delivered, Cancelled]),
+        (HandedOver, &[HandedOver, Delivered]),
+        (Delivered, &[Delivered]),
+    ];
+    let later = later.into_iter().flat_map(|(from, to)| to.iter().map(move |to| (Some(from), *to)));
+    let all = std::iter::once((None, Planned)).chain(later);
+    all.map(|(from, to)| ("plan", from.map(PlanState::as_str), to.as_str())).collect()
+}
+
+const PLANS: &str = "select count(*) from fulfilment.shipment_plan";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "I2",
+        title: "a plan stands where its parcels stand, and is given up with all of them",
+        about: "plans",
+        scope: Scope::Within,
+        count: PLANS,
+        violations: "
+            with parcel as (
+                select order_id, count(*) as parcels,
+                       count(*) filter (where state = 'PLANNED') as planned,
+                       count(*) filter (where state = 'DISPATCHED') as dispatched,
+                       count(*) filter (where state = 'HANDED_OVER') as handed_over,
+                       count(*) filter (where state = 'CANCELLED') as cancelled
+                  from fulfilment.shipment group by order_id
+            )
+            select coalesce(p.order_id, s.order_id) as order_id, p.state, p.parcels, s.parcels as has_parcels,
+                   s.planned, s.dispatched, s.handed_over, s.cancelled
+              from fulfilment.shipment_plan p
+              full join parcel s on s.order_id = p.order_id
+             where p.order_id is null or p.parcels <> coalesce(s.parcels, 0)
+                or case p.state
+                    when 'PLANNED' then s.planned = s.parcels
+                    when 'DISPATCHED' then s.planned + s.cancelled = 0 and s.dispatched > 0
+                    when 'HANDED_OVER' then s.planned + s.cancelled + s.dispatched = 0
+                    when 'DELIVERED' then s.planned + s.cancelled + s.dispatched + s.handed_over = 0
+                    else s.order_id is null or p.state = 'CANCELLED' and s.cancelled = s.parcels end is not true",
+    },
+    Check {
+        id: "I2",
+        title: "what a warehouse has to send is the parcels that were not given up",
+        about: "days of warehouses",
+        scope: Scope::Within,
+        count: "select count(*) from fulfilment.warehouse_load",
+        violations: "
+            with parcel as (
+                select warehouse_id, day, count(*) as parcels
+                  from fulfilment.shipment where state <> 'CANCELLED' group by warehouse_id, day
+            )
+            select coalesce(l.warehouse_id, p.warehouse_id) || ' ' || coalesce(l.day, p.day) as warehouse_and_day,
+                   l.parcels, p.parcels as has_parcels
+              from fulfilment.warehouse_load l
+              full join parcel p on p.warehouse_id = l.warehouse_id and p.day = l.day
+             where coalesce(l.parcels, 0) <> coalesce(p.parcels, 0)",
+    },
+    Check {
+        id: "I3",
+        title: "what was sold is in parcels, piece by piece",
+        about: "sold lines",
+        scope: Scope::Across,
+        count: "select count(*) from inventory.reservation_line l join at_rest r on r.order_id = l.order_id
+                 where r.status = 'COMPLETED' and l.confirmed > 0",
+        violations: "
+            with sold as (
+                select l.order_id, l.sku, l.confirmed as pieces
+                  from inventory.reservation_line l
+                  join at_rest r on r.order_id = l.order_id
+                 where r.status = 'COMPLETED' and l.confirmed > 0
+            ),
+            packed as (
+                select s.order_id, l.value ->> 0 as sku, sum(l.value ->> 1) as pieces
+                  from at_rest r
+                  join fulfilment.shipment s on s.order_id = r.order_id
+                  join json_each(s.lines) l
+                 where r.status = 'COMPLETED' and s.state <> 'CANCELLED'
+                 group by s.order_id, l.value ->> 0
+            )
+            select coalesce(o.order_id, p.order_id) as order_id, coalesce(o.sku, p.sku) as sku, o.pieces as sold,
+                   p.pieces as packed
+              from sold o
+              full join packed p on p.order_id = o.order_id and p.sku = o.sku
+             where o.pieces is not p.pieces",
+    },
+    Check {
+        id: "I5",
+        title: "each carrier's report was booked once",
+        about: "reports of the last 29 days",
+        scope: Scope::Within,
+        count: "select count(*) from fulfilment.carrier_report where at > (select kept_since from moment)",
+        violations: "
+            with report as (
+                select request_id, min(at) as at, count(*) as times from fulfilment.carrier_report group by request_id
+            )
+            select coalesce(r.request_id, i.request_id) as request_id, r.times, i.request_id is not null as is_recorded
+              from report r
+              full join (select request_id, created_at from fulfilment.idempotency
+                          where scope = 'RecordCarrierEvent') i
+                on i.request_id = r.request_id
+             where coalesce(r.at, i.created_at) > (select kept_since from moment)
+               and (i.request_id is null or r.times is not 1)",
+    },
+    Check {
+        id: "I11",
+        title: "plans made only legal moves",
+        about: "moves",
+        scope: Scope::Within,
+        count: "select count(*) from fulfilment.plan_change",
+        violations: "
+            with trail as (
+                select order_id, version, state, cause, lag(state) over (partition by order_id order by version) as before
+                  from fulfilment.plan_change
+            )
+            select t.order_id, t.version, t.before as from_state, t.state as to_state, t.cause
+              from trail t
+             where not exists (select 1 from state_move m
+                                where m.kind = 'plan' and m.from_state is t.before and m.to_state = t.state)",
+    },
+    Check {
+        id: "I15",
+        title: "a plan's audit was told entry by entry, and nothing else",
+        about: "entries",
+        scope: Scope::Within,
+        count: "select count(*) from fulfilment.plan_change",
+        violations: "
+            select coalesce(c.order_id, b.key) as order_id, coalesce(c.version, b.sequence) as version, c.state,
+                   b.payload ->> 'order_state' as told
+              from fulfilment.plan_change c
+              full join (select key, sequence, payload from fulfilment.outbox where topic = 'fulfilment.shipments') b
+                on b.key = c.order_id and b.sequence = c.version
+             where c.state is not b.payload ->> 'order_state'",
+    },
+];
