@@ -28,10 +28,10 @@ help: ## List the targets and their settings
 build: ## Compile the `spillway` command
 	cargo build --locked --workspace --bin spillway --examples
 
-# A directory of its own under data/: another demo may still be up, and a RAM disk would flatter the commits.
+# Beside the data of `make dev`, and not under /tmp: a RAM disk would flatter the commits.
 .PHONY: demo
 demo: build ## Sell 1,000 units to 20,000 buyers on fresh data, check the books, stay up until Ctrl-C
-	@mkdir -p data && exec "$(SPILLWAY)" --data-dir "$$(mktemp -d data/demo.XXXXXX)" demo $(DEMO_ARGS)
+	@exec "$(SPILLWAY)" demo --data-dir data/demo $(DEMO_ARGS)
 
 .PHONY: dev
 dev: build ## Start the five services in one process, with the data of the last time
@@ -87,6 +87,6 @@ tools: ## Install what lint needs beyond the toolchain: rustfmt, clippy, buf (in
 	@sh deploy/lint/tools.sh rust buf
 
 .PHONY: clean
-clean: ## Remove what was compiled, installed and left by demos; data of `make dev` stays
+clean: ## Remove what was compiled, installed and left by demos
 	cargo clean
-	rm -rf .tools data/demo.*
+	rm -rf .tools data/demo

@@ -29,8 +29,8 @@ need_buf() {
     npm install --prefix "$half" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error \
         "@bufbuild/buf@$buf_version"
     "$half/node_modules/.bin/buf" --version >/dev/null
-    # A concurrent run may have been first; its copy is as good.
-    mv "$half" "$buf_home" 2>/dev/null || [ -x "$buf" ]
+    rm -rf "$buf_home"
+    mv "$half" "$buf_home"
 }
 
 need_npm() {

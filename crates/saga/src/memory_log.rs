@@ -49,13 +49,6 @@ struct State {
     dead: bool,
 }
 
-/// What becomes of a write.
-enum Fate {
-    Written,
-    Failed,
-    Dead,
-}
-
 // === impl MemoryLog ===
 
 impl MemoryLog {
@@ -126,35 +119,30 @@ impl MemoryLog {
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        let fate = {
+        let done = {
             let mut state = self.lock();
             let crash = state.crash.filter(|(at, _)| *at == state.written.len()).map(|(_, moment)| moment);
-            if state.dead {
-                Fate::Dead
-            } else if crash == Some(Moment::Before) {
+            if state.dead || crash == Some(Moment::Before) {
                 state.dead = true;
-                Fate::Dead
+                None
             } else if state.failures > 0 {
                 state.failures -= 1;
-                Fate::Failed
+                Some(Err(LogError::Unavailable("arranged".to_owned())))
             } else {
                 act(&mut state)?;
                 state.written.push((id, record));
                 state.dead = crash.is_some();
-                if state.dead { Fate::Dead } else { Fate::Written }
+                (!state.dead).then_some(Ok(()))
             }
+        };
+        let Some(done) = done else {
+            self.inner.crashed.notify_waiters();
+            return pending().await;
         };
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        match fate {
-            Fate::Written => Ok(()),
-            Fate::Failed => Err(LogError::Unavailable("arranged".to_owned())),
-            Fate::Dead => {
-                self.inner.crashed.notify_waiters();
-                pending().await
-            }
-        }
+        done
     }
 
     async fn read<T>(&self, act: impl FnOnce(&State) -> T + Send) -> Result<T, LogError> {

@@ -19,10 +19,10 @@ use std::{
     process::ExitCode,
 };
 
-use prost::Message;
 use serde::Serialize;
 
 pub(crate) use failure::Failure;
+use json::Answer;
 
 /// How it went, for scripts. `spillway --help` documents the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,30 +77,14 @@ impl Output {
         Self { json }
     }
 
-    /// An answer: `message`, which is a `name` of our protos, as a JSON document, or what `people` makes of it.
-    pub(crate) fn answer<M: Message>(
-        self,
-        name: &str,
-        message: &M,
-        people: impl FnOnce(&M) -> String,
-    ) -> Result<(), Failure> {
-        if !self.json {
-            return print(&people(message));
-        }
-        print(&pretty(&json::of(name, message)?)?)
+    /// An answer: a JSON document, or what `people` makes of it.
+    pub(crate) fn answer<A: Answer>(self, answer: &A, people: impl FnOnce(&A) -> String) -> Result<(), Failure> {
+        if self.json { print(&pretty(&json::of(answer)?)?) } else { print(&people(answer)) }
     }
 
     /// One of many answers: the same, but JSON of one line.
-    pub(crate) fn answer_line<M: Message>(
-        self,
-        name: &str,
-        message: &M,
-        people: impl FnOnce(&M) -> String,
-    ) -> Result<(), Failure> {
-        if !self.json {
-            return print(&people(message));
-        }
-        print(&json::of(name, message)?.to_string())
+    pub(crate) fn answer_line<A: Answer>(self, answer: &A, people: impl FnOnce(&A) -> String) -> Result<(), Failure> {
+        if self.json { print(&json::of(answer)?.to_string()) } else { print(&people(answer)) }
     }
 
     /// An answer that is no message: a report.

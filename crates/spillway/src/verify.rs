@@ -210,6 +210,7 @@ impl From<Finding> for Checked {
     fn from(Finding { check, looked_at, found }: Finding) -> Self {
         Self {
             id: check.id,
+            name: check.name,
             title: check.title,
             about: check.about,
             looked_at,

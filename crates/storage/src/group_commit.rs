@@ -12,18 +12,26 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use spillway_types::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::StoreError;
 
 /// How often a batch is decided again because another writer was first. Each round, at least one other writer made
 /// progress; with a handful of replicas this many losses in a row mean that something else is wrong.
 const CONFLICT_ROUNDS: u32 = 8;
+
+/// Pause between two looks for records that need not be kept any more. Each look deletes a bounded number, so it is short
+/// enough for a busy service to keep up, and long enough to cost nothing.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pure middle of a write path.
 pub trait Rules: Send + Sync + 'static {
@@ -66,6 +74,8 @@ pub trait Session: Send {
     async fn rollback(&mut self) -> Result<(), StoreError>;
     /// Marks outbox rows as published, inside the transaction.
     async fn mark_published(&mut self, positions: &[i64], now: Timestamp) -> Result<(), StoreError>;
+    /// Deletes some of the idempotency records that are older than they are kept, inside the transaction.
+    async fn forget_records(&mut self, now: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Bounds of a worker.
@@ -108,6 +118,8 @@ struct Worker<R: Rules, S> {
     store: S,
     queue: mpsc::Receiver<Entry<R>>,
     shared: Arc<Shared>,
+    /// When old records are looked for next. It travels with whatever is committed then.
+    tidy_at: Instant,
 }
 
 /// Starts a worker over `store`. It ends, after a last commit, when every [`Committer`] is gone.
@@ -120,7 +132,8 @@ pub fn spawn<R: Rules, S: Store<R>>(store: S, limits: Limits) -> Committer<R> {
         batches: AtomicU64::new(0),
         commands: AtomicU64::new(0),
     });
-    let worker = Worker { store, queue: commands, shared: Arc::clone(&shared) };
+    let worker =
+        Worker { store, queue: commands, shared: Arc::clone(&shared), tidy_at: Instant::now() + TIDY_INTERVAL };
     tokio::spawn(worker.run());
     Committer { queue, shared }
 }
@@ -272,7 +285,14 @@ impl<R: Rules, S: Store<R>> Worker<R, S> {
         if !batch.published.is_empty() {
             self.store.session().mark_published(&batch.published, now).await?;
         }
+        let is_tidying = Instant::now() >= self.tidy_at;
+        if is_tidying {
+            self.store.session().forget_records(now).await?;
+        }
         self.store.session().commit().await?;
+        if is_tidying {
+            self.tidy_at = Instant::now() + TIDY_INTERVAL;
+        }
         Ok(answers)
     }
 }

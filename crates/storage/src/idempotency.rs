@@ -9,6 +9,11 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::{StoreError, Tracked, sqlite};
 
+/// How long an answer is kept: longer than anybody goes on repeating a request, in microseconds.
+const KEPT_MICROS: i64 = 30 * 24 * 60 * 60 * 1_000_000;
+/// Most records that one transaction deletes, so that it stays short.
+const FORGET_MAX: i64 = 10_000;
+
 /// Whose key it is: keys of different callers and methods never meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -101,4 +106,21 @@ pub async fn save(connection: &mut SqliteConnection, records: &Records) -> Resul
     let sql = "insert into idempotency (scope, request_id, fingerprint, answer, created_at)
                select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each(?1)";
     sqlite::write(connection, "writing idempotency records", sql, rows).await
+}
+
+/// Deletes some of the records that are older than they are kept.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "delete from idempotency
+          where (scope, request_id) in (select scope, request_id from idempotency where created_at < ?1 limit ?2)",
+    )
+    .bind(now.as_micros() - KEPT_MICROS)
+    .bind(FORGET_MAX)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(StoreError::database("deleting old idempotency records"))
 }

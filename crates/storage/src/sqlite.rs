@@ -204,6 +204,10 @@ impl<C: Clock> Session for SqliteSession<C> {
     async fn mark_published(&mut self, positions: &[i64], now: Timestamp) -> Result<(), StoreError> {
         crate::outbox::mark_published(&mut self.connection, positions, now).await
     }
+
+    async fn forget_records(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        crate::idempotency::forget(&mut self.connection, now).await
+    }
 }
 
 /// A batch of rows as one JSON array, to be bound once and read with `json_each`. A loop of single statements would hop

@@ -108,6 +108,7 @@ impl Harness {
         let (mut is_answered, mut is_cancelled) = (false, false);
         loop {
             tokio::select! {
+                biased;
                 () = self.died() => {
                     self.crashes += 1;
                     self.restart().await;

@@ -71,7 +71,7 @@ pub(crate) async fn warehouses(command: WarehouseCommand, context: &Context) -> 
     })
     .await?;
     let answer = ListWarehousesResponse { warehouses, next_page_token };
-    context.output.answer("fulfilment.v1.ListWarehousesResponse", &answer, |answer| {
+    context.output.answer(&answer, |answer| {
         let headings = ["WAREHOUSE", "ACTIVE", ">PRIORITY", ">A DAY", ">DAYS", "SENDS TO", "KEEPS"];
         let table = Table::new(headings).rows(answer.warehouses.iter().map(warehouse));
         limit.and_more(table.or("No warehouses: nothing can be shipped."), &answer.next_page_token)
@@ -130,7 +130,7 @@ impl List {
         })
         .await?;
         let answer = ListShipmentsResponse { shipments, next_page_token };
-        context.output.answer("fulfilment.v1.ListShipmentsResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             limit.and_more(table(&answer.shipments).or("No shipments."), &answer.next_page_token)
         })
     }
@@ -152,7 +152,7 @@ impl Report {
         });
         let recorded = peer.client.record_carrier_event(request).await;
         let answer = peer.done("the report was not booked", request_id, recorded)?;
-        context.output.answer("fulfilment.v1.RecordCarrierEventResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             table(answer.shipment.as_slice()).to_string()
         })
     }

@@ -68,7 +68,7 @@ impl List {
         })
         .await?;
         let answer = ListSagasResponse { sagas, next_page_token };
-        context.output.answer("orchestrator.v1.ListSagasResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             let rows = answer.sagas.iter().map(row);
             let table = Table::new(["SAGA", "DOES", "STATE", "STARTED", "CHANGED", "WHY"]).rows(rows);
             limit.and_more(table.or("No sagas."), &answer.next_page_token)
@@ -97,7 +97,7 @@ impl Get {
         let answer = peer.answer("the saga cannot be shown", got)?;
         context
             .output
-            .answer("orchestrator.v1.GetSagaResponse", &answer, |answer| show(&answer.saga.clone().unwrap_or_default()))
+            .answer(&answer, |answer| show(&answer.saga.clone().unwrap_or_default()))
     }
 }
 

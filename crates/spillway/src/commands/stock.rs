@@ -76,7 +76,7 @@ async fn list(limit: Limit, context: &Context) -> Result<(), Failure> {
     })
     .await?;
     let answer = ListItemsResponse { items, next_page_token };
-    context.output.answer("inventory.v1.ListItemsResponse", &answer, |answer| {
+    context.output.answer(&answer, |answer| {
         let nothing = "Nothing in stock. Add something: spillway stock add SKU --title TEXT --price 19.99EUR --units N";
         limit.and_more(table(&answer.items).or(nothing), &answer.next_page_token)
     })
@@ -116,7 +116,7 @@ impl Add {
         let answer = inventory.done("the item was not added", request_id, created)?;
         context
             .output
-            .answer("inventory.v1.CreateItemResponse", &answer, |answer| table(answer.item.as_slice()).to_string())
+            .answer(&answer, |answer| table(answer.item.as_slice()).to_string())
     }
 }
 
@@ -133,6 +133,6 @@ impl Adjust {
         let answer = inventory.done("the stock was not adjusted", request_id, adjusted)?;
         context
             .output
-            .answer("inventory.v1.AdjustStockResponse", &answer, |answer| table(answer.item.as_slice()).to_string())
+            .answer(&answer, |answer| table(answer.item.as_slice()).to_string())
     }
 }

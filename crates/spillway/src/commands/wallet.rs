@@ -77,7 +77,7 @@ async fn get(buyer_id: String, context: &Context) -> Result<(), Failure> {
     let request = wallets.ask(GetWalletRequest { buyer_id });
     let got = wallets.client.get_wallet(request).await;
     let answer = wallets.answer("the wallet cannot be shown", got)?;
-    context.output.answer("payment.v1.GetWalletResponse", &answer, |answer| show(answer.wallet.as_ref()))
+    context.output.answer(&answer, |answer| show(answer.wallet.as_ref()))
 }
 
 fn show(wallet: Option<&Wallet>) -> String {
@@ -112,7 +112,7 @@ impl Grant {
         let request = wallets.ask(request);
         let granted = wallets.client.grant_points(request).await;
         let answer = wallets.done("the points were not granted", request_id, granted)?;
-        context.output.answer("payment.v1.GrantPointsResponse", &answer, |answer| show(answer.wallet.as_ref()))
+        context.output.answer(&answer, |answer| show(answer.wallet.as_ref()))
     }
 }
 
@@ -134,6 +134,6 @@ impl Coupon {
         let request = wallets.ask(request);
         let issued = wallets.client.issue_coupon(request).await;
         let answer = wallets.done("the coupon was not issued", request_id, issued)?;
-        context.output.answer("payment.v1.IssueCouponResponse", &answer, |answer| show(answer.wallet.as_ref()))
+        context.output.answer(&answer, |answer| show(answer.wallet.as_ref()))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
-use spillway_contracts::FILE_DESCRIPTOR_SET;
+use spillway_contracts::{FILE_DESCRIPTOR_SET, fulfilment, inventory, orchestrator, order, payment};
 
 use super::Failure;
 
@@ -16,15 +16,55 @@ static PROTOS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("a valid descriptor set")
 });
 
-/// `message`, which is a `name` (below the package `spillway`) of our protos.
-pub(super) fn of<M: Message>(name: &str, message: &M) -> Result<Value, Failure> {
+/// A message that can be an answer.
+pub(crate) trait Answer: Message {
+    /// Its full name in the protos.
+    const NAME: &str;
+}
+
+/// Says of each message what it is called in the protos, and makes a list of all names.
+macro_rules! answers {
+    ($($domain:ident { $($message:ident),+ $(,)? })+) => {
+        $($(impl Answer for $domain::v1::$message {
+            const NAME: &str = concat!("spillway.", stringify!($domain), ".v1.", stringify!($message));
+        })+)+
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($($domain::v1::$message::NAME),+),+];
+    };
+}
+
+answers! {
+    orchestrator {
+        PlaceOrderResponse, CancelOrderResponse, LookupOrderResponse, GetSagaResponse, ListSagasResponse,
+    }
+    order { GetOrderResponse, ListOrdersResponse, ListOrderEventsResponse, WatchOrderResponse }
+    inventory { ListItemsResponse, CreateItemResponse, AdjustStockResponse }
+    payment { GetWalletResponse, GrantPointsResponse, IssueCouponResponse }
+    fulfilment { ListWarehousesResponse, ListShipmentsResponse, RecordCarrierEventResponse }
+}
+
+/// `message` as its proto has it.
+pub(super) fn of<A: Answer>(message: &A) -> Result<Value, Failure> {
     let broken = "the answer cannot be printed";
-    let descriptor = PROTOS.get_message_by_name(&format!("spillway.{name}"));
-    let descriptor = descriptor.ok_or_else(|| Failure::ours(broken, &format!("{name} is not in the protos")))?;
+    let descriptor = PROTOS.get_message_by_name(A::NAME);
+    let descriptor = descriptor.ok_or_else(|| Failure::ours(broken, &format!("{} is not in the protos", A::NAME)))?;
     let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
     let message = message.map_err(|error| Failure::ours(broken, &error))?;
     let options =
         SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false).skip_default_fields(false);
     let value = message.serialize_with_options(serde_json::value::Serializer, &options);
     value.map_err(|error| Failure::ours(broken, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_in_the_protos() {
+        for name in NAMES {
+            assert!(PROTOS.get_message_by_name(name).is_some(), "{name}");
+        }
+    }
 }

@@ -27,9 +27,3 @@ pub(crate) fn word(name: &str, prefix: &str) -> String {
 pub(crate) fn some(text: &str) -> String {
     if text.is_empty() { NONE.to_owned() } else { text.to_owned() }
 }
-
-/// `1 order`, `2 orders`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
-}

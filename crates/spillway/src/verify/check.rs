@@ -9,6 +9,8 @@
 pub(super) struct Check {
     /// The invariant, such as `I1`.
     pub(super) id: &'static str,
+    /// Its own name, for machines: several checks may share an invariant.
+    pub(super) name: &'static str,
     /// What must be true, for people.
     pub(super) title: &'static str,
     /// What it looks at, in the plural.

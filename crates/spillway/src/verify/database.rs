@@ -34,12 +34,14 @@ const SCRATCH: &str = "
     create temp table state_move (kind text not null, from_state text, to_state text not null);
     -- Sagas that have ended.
     create temp view finished as
-        select id as order_id, status, updated
+        select id, definition, status, updated
           from orchestrator.saga
          where status in ('COMPLETED', 'REFUSED', 'COMPENSATED');
     -- Orders whose saga ended a moment ago: nothing of theirs is on its way from one file to another.
     create temp view at_rest as
-        select order_id, status from finished where updated <= (select quiet_since from moment);
+        select id as order_id, status
+          from finished
+         where definition = 'place_order' and updated <= (select quiet_since from moment);
 ";
 
 /// The files, opened together.
@@ -152,7 +154,7 @@ impl Databases {
             }
         }
         let looked_at = u64::try_from(self.schemas.len()).unwrap_or(u64::MAX);
-        Ok(Checked { id: "files", title, about: "files", looked_at, violated, violations })
+        Ok(Checked { id: "files", name: "files", title, about: "files", looked_at, violated, violations })
     }
 
     /// The one number that a statement gives.

@@ -5,6 +5,7 @@ use super::check::{Check, Scope};
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I6",
+        name: "news-taken",
         title: "each published piece of news was taken by its consumer, once",
         about: "pieces of news",
         scope: Scope::Across,
@@ -33,6 +34,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I6",
+        name: "news-followed",
         title: "an order stands where its parcels' news have taken it",
         about: "orders with news",
         scope: Scope::Across,
@@ -54,6 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "event-numbers",
         title: "events of a topic and key are numbered 1 to n",
         about: "events",
         scope: Scope::Within,
@@ -75,6 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "promise-told",
         title: "the last event of a promise tells where it stands",
         about: "reservations",
         scope: Scope::Within,
@@ -93,6 +97,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "payment-told",
         title: "the last event of a payment tells where it stands",
         about: "payments",
         scope: Scope::Within,
@@ -110,6 +115,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "plan-told",
         title: "the last event of a plan tells where it stands",
         about: "plans",
         scope: Scope::Within,

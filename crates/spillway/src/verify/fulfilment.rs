@@ -24,6 +24,7 @@ const PLANS: &str = "select count(*) from fulfilment.shipment_plan";
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I2",
+        name: "plan-parcels",
         title: "a plan stands where its parcels stand, and is given up with all of them",
         about: "plans",
         scope: Scope::Within,
@@ -51,6 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I2",
+        name: "warehouse-loads",
         title: "what a warehouse has to send is the parcels that were not given up",
         about: "days of warehouses",
         scope: Scope::Within,
@@ -68,6 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I3",
+        name: "parcel-contents",
         title: "what was sold is in parcels, piece by piece",
         about: "sold lines",
         scope: Scope::Across,
@@ -96,6 +99,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I5",
+        name: "report-keys",
         title: "each carrier's report was booked once",
         about: "reports of the last 29 days",
         scope: Scope::Within,
@@ -114,6 +118,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I11",
+        name: "plan-moves",
         title: "plans made only legal moves",
         about: "moves",
         scope: Scope::Within,
@@ -130,6 +135,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "plan-events",
         title: "a plan's audit was told entry by entry, and nothing else",
         about: "entries",
         scope: Scope::Within,

@@ -19,6 +19,7 @@ const ITEMS: &str = "select count(*) from inventory.item";
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I1",
+        name: "item-balances",
         title: "on hand = available + held + sold, none negative",
         about: "items",
         scope: Scope::Within,
@@ -30,6 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I1",
+        name: "item-journal",
         title: "the movements of an item sum to its balances",
         about: "items",
         scope: Scope::Within,
@@ -50,6 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I1",
+        name: "journal-history",
         title: "so they did after every movement",
         about: "movements",
         scope: Scope::Within,
@@ -71,6 +74,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I1",
+        name: "held-and-sold",
         title: "held is what live promises hold, sold is what was confirmed",
         about: "items",
         scope: Scope::Within,
@@ -95,6 +99,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I2",
+        name: "promise-ends",
         title: "each promise was made once and reached at most one end, unit by unit",
         about: "promised lines",
         scope: Scope::Within,
@@ -128,6 +133,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I5",
+        name: "stock-keys",
         title: "each counted change of stock was asked for once",
         about: "adjustments of the last 29 days",
         scope: Scope::Within,
@@ -154,6 +160,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I11",
+        name: "promise-moves",
         title: "promises made only legal moves",
         about: "moves",
         scope: Scope::Within,
@@ -171,6 +178,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I14",
+        name: "oversold",
         title: "never more promised and sold than was stocked",
         about: "items",
         scope: Scope::Within,

@@ -19,6 +19,7 @@ const EVENTS: &str = "select count(*) from orders.order_event";
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I3",
+        name: "paid-orders",
         title: "a paid order has its money captured, its stock sold, its parcels planned",
         about: "paid orders",
         scope: Scope::Across,
@@ -46,6 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I3",
+        name: "cancelled-orders",
         title: "a cancelled order keeps no money and holds nothing",
         about: "cancelled orders",
         scope: Scope::Across,
@@ -65,6 +67,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I11",
+        name: "order-moves",
         title: "orders made only legal moves, by whom may make them",
         about: "moves",
         scope: Scope::Within,
@@ -84,6 +87,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "order-trail",
         title: "an order's trail is numbered 1 to n and ends where the order stands",
         about: "orders",
         scope: Scope::Within,
@@ -103,6 +107,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I15",
+        name: "order-events",
         title: "each entry of a trail was told, and nothing else",
         about: "entries",
         scope: Scope::Within,
@@ -118,6 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I16",
+        name: "price-sums",
         title: "the sums of a price add up",
         about: "orders with a price",
         scope: Scope::Within,
@@ -145,6 +151,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I16",
+        name: "price-snapshots",
         title: "wish, reservation, order and journal name the same lines and prices",
         about: "orders with a price",
         scope: Scope::Across,

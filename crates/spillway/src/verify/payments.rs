@@ -31,6 +31,7 @@ pub(super) fn moves() -> Vec<(&'static str, Option<&'static str>, &'static str)>
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I3",
+        name: "money-and-goods",
         title: "no money without an order, no goods without money",
         about: "payments and sales",
         scope: Scope::Across,
@@ -61,6 +62,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I4",
+        name: "payment-amounts",
         title: "refunded <= promised back <= captured <= authorised",
         about: "payments",
         scope: Scope::Within,
@@ -95,6 +97,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I4",
+        name: "one-capture",
         title: "a payment was captured at most once",
         about: "captured payments",
         scope: Scope::Within,
@@ -111,6 +114,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I4",
+        name: "provider-charges",
         title: "the provider's charges are what our payments say",
         about: "charges",
         scope: Scope::Provider,
@@ -135,6 +139,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I4",
+        name: "provider-refunds",
         title: "the provider gave back what our refunds say",
         about: "refunds through the provider",
         scope: Scope::Provider,
@@ -152,6 +157,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I5",
+        name: "payment-keys",
         title: "each refund and each grant of points was asked for once",
         about: "refunds and grants of the last 29 days",
         scope: Scope::Within,
@@ -179,6 +185,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I11",
+        name: "payment-moves",
         title: "payments made only legal moves",
         about: "moves",
         scope: Scope::Within,

@@ -22,6 +22,8 @@ pub struct Report {
 pub struct Checked {
     /// The invariant, such as `I1`; `files` for the files themselves.
     pub id: &'static str,
+    /// The check's own name, for machines: several may share an invariant.
+    pub name: &'static str,
     /// What must be true.
     pub title: &'static str,
     /// What was looked at, in the plural.
@@ -94,7 +96,7 @@ impl Checked {
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, title, about, looked_at, violated, violations } = self;
+        let Self { id, name: _, title, about, looked_at, violated, violations } = self;
         write!(f, "{id:<ID$} {title:<TITLE$} ")?;
         if *violated == 0 {
             return match looked_at {

@@ -9,6 +9,7 @@ const AT_REST: &str = "select count(*) from at_rest";
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I5",
+        name: "saga-keys",
         title: "a request started one saga, under the key that it named",
         about: "sagas",
         scope: Scope::Within,
@@ -24,10 +25,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I7",
+        name: "saga-progress",
         title: "a saga that is not finished moves, or waits or is parked for a reason and until a time",
         about: "unfinished sagas",
         scope: Scope::Within,
-        count: "select count(*) from orchestrator.saga where id not in (select order_id from finished)",
+        count: "select count(*) from orchestrator.saga where id not in (select id from finished)",
         violations: "
             select id, status, direction, drives, attempts, updated, wakeup, parked
               from orchestrator.saga
@@ -38,6 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I9",
+        name: "saga-sides",
         title: "where a saga has ended, all participants are on its side",
         about: "sagas at rest",
         scope: Scope::Across,
@@ -66,6 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I9",
+        name: "order-sagas",
         title: "every order has the saga that drives it",
         about: "orders",
         scope: Scope::Across,
@@ -78,6 +82,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I9",
+        name: "saga-journals",
         title: "a finished saga's journal has every step on the side of its end",
         about: "finished sagas",
         scope: Scope::Within,
@@ -98,6 +103,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I10",
+        name: "saga-causes",
         title: "a saga that turned back or was refused says why, and no other does",
         about: "sagas",
         scope: Scope::Within,
@@ -107,17 +113,18 @@ pub(super) const CHECKS: &[Check] = &[
               from orchestrator.saga
              where case
                 when status = 'COMPLETED' then direction <> 'BACKWARD' and cause is null
-                when status = 'REFUSED' then direction = 'FORWARD' and cause is not null
+                when status = 'REFUSED' then direction <> 'BACKWARD' and cause is not null
                 when status in ('COMPENSATING', 'COMPENSATED') then direction = 'BACKWARD' and cause is not null
                 when direction = 'BACKWARD' then status in ('PARKED', 'PAUSED') and cause is not null
                 else true end is not true",
     },
     Check {
         id: "I10",
+        name: "saga-turns",
         title: "nothing but Void comes before turning back is decided, and nothing after the money was taken",
         about: "unfinished sagas",
         scope: Scope::Across,
-        count: "select count(*) from orchestrator.saga where id not in (select order_id from finished)",
+        count: "select count(*) from orchestrator.saga where id not in (select id from finished)",
         violations: "
             select s.id, s.status, s.direction, v.state as reservation, o.state as order_state, p.state as payment,
                    f.state as plan

@@ -11,7 +11,8 @@ use super::{Totals, VerifyError, database::Databases};
 const COUNTED: [(&str, &str); 5] = [
     (
         "sagas are under way or ended just now; what they touch was not compared across files",
-        "select count(*) from orchestrator.saga where id not in (select order_id from at_rest)",
+        "select count(*) from orchestrator.saga
+          where id not in (select id from finished where updated <= (select quiet_since from moment))",
     ),
     ("sagas were paused by an operator", "select count(*) from orchestrator.saga where status = 'PAUSED'"),
     (

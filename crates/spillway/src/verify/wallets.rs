@@ -7,6 +7,7 @@ const WALLETS: &str = "select count(*) from payment.wallet";
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I17",
+        name: "transfers",
         title: "the two entries of every transfer of points sum to zero",
         about: "transfers",
         scope: Scope::Within,
@@ -19,6 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I17",
+        name: "wallet-balances",
         title: "a wallet's balances are the sums of its entries, and sum to zero",
         about: "wallets",
         scope: Scope::Within,
@@ -42,6 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I17",
+        name: "points-in-use",
         title: "points held and spent are those of the buyer's payments",
         about: "wallets",
         scope: Scope::Within,
@@ -62,6 +65,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "I17",
+        name: "coupons",
         title: "a coupon is held or spent for one payment, at its worth",
         about: "coupons in use",
         scope: Scope::Within,

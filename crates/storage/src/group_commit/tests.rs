@@ -34,6 +34,7 @@ struct Disk {
     batches: Mutex<Vec<usize>>,
     conflicts: Mutex<u32>,
     broken: Mutex<bool>,
+    tidied: Mutex<u32>,
     /// Each commit takes one permit, so that a test decides when commits end.
     commits: Semaphore,
 }
@@ -70,6 +71,11 @@ impl Session for Memory {
     }
 
     async fn mark_published(&mut self, _: &[i64], _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn forget_records(&mut self, _: Timestamp) -> Result<(), StoreError> {
+        *locked(&self.disk.tidied) += 1;
         Ok(())
     }
 }
@@ -110,6 +116,7 @@ fn till(permits: usize) -> (Arc<Disk>, Committer<Till>) {
         batches: Mutex::default(),
         conflicts: Mutex::default(),
         broken: Mutex::default(),
+        tidied: Mutex::default(),
         commits: Semaphore::new(permits),
     });
     let committer = spawn(Memory { disk: Arc::clone(&disk), open: None }, Limits { batch_max: 8, queue_max: 16 });
@@ -205,4 +212,18 @@ async fn a_full_queue_refuses_at_once_and_a_caller_that_leaves_takes_nothing_bac
     disk.commits.add_permits(10);
     settle().await;
     assert_eq!(locked(&disk.committed)["a"], 16 + extra, "every accepted command was carried out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_records_are_looked_for_now_and_then_and_never_by_themselves() {
+    let (disk, till) = till(100);
+    for _ in 0..5 {
+        till.submit(("a", 1)).await.unwrap().unwrap();
+    }
+    assert_eq!(*locked(&disk.tidied), 0);
+    tokio::time::sleep(TIDY_INTERVAL).await;
+    for _ in 0..5 {
+        till.submit(("a", 1)).await.unwrap().unwrap();
+    }
+    assert_eq!(*locked(&disk.tidied), 1, "once an interval, with a commit that comes anyway");
 }

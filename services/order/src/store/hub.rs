@@ -155,6 +155,10 @@ impl<S: Session> Session for Announcing<S> {
     async fn mark_published(&mut self, positions: &[i64], now: Timestamp) -> Result<(), StoreError> {
         self.inner.mark_published(positions, now).await
     }
+
+    async fn forget_records(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.forget_records(now).await
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Cancel {
         let request = checkout.ask(request);
         let cancelled = checkout.client.cancel_order(request).await;
         let answer = checkout.done("the order was not cancelled", request_id, cancelled)?;
-        context.output.answer("orchestrator.v1.CancelOrderResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             format!("order    {}\nstate    {}", answer.order_id, state(answer.state()))
         })
     }

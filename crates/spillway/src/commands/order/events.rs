@@ -34,7 +34,7 @@ impl Events {
         })
         .await?;
         let answer = ListOrderEventsResponse { events, next_page_token };
-        context.output.answer("order.v1.ListOrderEventsResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             let lines: Vec<_> = answer.events.iter().map(show_event).collect();
             limit.and_more(lines.join("\n"), &answer.next_page_token)
         })

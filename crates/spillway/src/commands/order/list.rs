@@ -44,7 +44,7 @@ impl List {
         })
         .await?;
         let answer = ListOrdersResponse { orders, next_page_token };
-        context.output.answer("order.v1.ListOrdersResponse", &answer, |answer| {
+        context.output.answer(&answer, |answer| {
             let rows = answer.orders.iter().map(row);
             let table = Table::new(["ORDER", "STATE", "BUYER", ">TOTAL", "PLACED", "REASON"]).rows(rows);
             limit.and_more(table.or("No orders."), &answer.next_page_token)

@@ -23,11 +23,11 @@ impl Lookup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let Self { buyer, request_id } = self;
         let mut checkout = context.platform.checkout()?;
-        let request = checkout.ask(LookupOrderRequest { buyer_id: buyer, request_id });
+        let request = checkout.ask(LookupOrderRequest { buyer_id: buyer, request_id: request_id.clone() });
         let found = checkout.client.lookup_order(request).await;
         let answer = checkout.answer("the order was not found", found)?;
-        context.output.answer("orchestrator.v1.LookupOrderResponse", &answer, |answer| {
-            show(&answer.answer.clone().unwrap_or_default())
+        context.output.answer(&answer, |answer| {
+            show(&answer.answer.clone().unwrap_or_default(), &request_id)
         })
     }
 }

@@ -74,13 +74,7 @@ impl Place {
             let lookup = format!("spillway order lookup --buyer {buyer} --request-id {request_id}");
             not_placed(&checkout, what, &status, &lookup).with("request_id", request_id)
         })?;
-        context.output.answer("orchestrator.v1.PlaceOrderResponse", answer.get_ref(), |answer| {
-            let mut text = show(answer);
-            if !quote {
-                text.push_str(&format!("\nkey      {request_id}"));
-            }
-            text
-        })
+        context.output.answer(answer.get_ref(), |answer| show(answer, &request_id.to_string()))
     }
 }
 
@@ -98,8 +92,8 @@ fn not_placed<C>(checkout: &Peer<C>, what: &str, status: &Status, lookup: &str) 
     }
 }
 
-/// What became of an order.
-pub(super) fn show(answer: &PlaceOrderResponse) -> String {
+/// What became of the order that was placed under `key`.
+pub(super) fn show(answer: &PlaceOrderResponse, key: &str) -> String {
     let order = &answer.order_id;
     let (outcome, next) = match answer.outcome() {
         OrderOutcome::Quote => ("a quote; nothing was placed".to_owned(), String::new()),
@@ -118,7 +112,7 @@ pub(super) fn show(answer: &PlaceOrderResponse) -> String {
         }
         OrderOutcome::Unspecified => ("of an outcome that this version does not know".to_owned(), String::new()),
     };
-    let mut text = if order.is_empty() { String::new() } else { format!("order    {order}\n") };
+    let mut text = if order.is_empty() { String::new() } else { format!("order    {order}\nkey      {key}\n") };
     text.push_str(&format!("outcome  {outcome}\n"));
     if let Some(price) = &answer.price {
         text.push_str(&format!("\n{}", show_price(price)));

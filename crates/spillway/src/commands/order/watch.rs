@@ -97,7 +97,7 @@ async fn follow(
         let event = heard.event.clone().unwrap_or_default();
         *progress = Progress { after: event.version, state: event.to_state(), silent_since: Instant::now() };
         let line = |heard: &WatchOrderResponse| show_event(&heard.event.clone().unwrap_or_default());
-        context.output.answer_line("order.v1.WatchOrderResponse", &heard, line).map_err(Broken::Print)?;
+        context.output.answer_line(&heard, line).map_err(Broken::Print)?;
     }
     Ok(())
 }
