@@ -92,7 +92,7 @@ function check_domain(file, number, line) {
         || line ~ /spillway_(contracts|middleware|runtime|storage|saga)/ \
         || line ~ /crate::(rpc|store|clients|worker|config)(::|;)|std::(env|fs|net|process|thread)/ \
         || line ~ /(^|[^A-Za-z_])(SystemTime|Instant)($|[^A-Za-z_])/)
-        found("pure-domain", file, number, "a domain uses spillway_types and values; it never waits, and repeats itself")
+        found("pure-domain", file, number, "a domain uses spillway_types and values; nothing that waits or varies")
     if (line ~ /(^|[^A-Za-z0-9_])f(32|64)($|[^A-Za-z0-9_])/)
         found("no-floats", file, number, "money, stock and points are whole numbers of minor units")
 }

@@ -65,7 +65,7 @@ impl Server {
         ];
         args.extend(services.iter().flat_map(|(name, at)| ["--set".to_owned(), format!("{name}.listen={at}")]));
         args.extend(["--set".to_owned(), "telemetry.log=warn".to_owned()]);
-        Self { binary: process::build("spillway", "spillway").unwrap(), args }
+        Self { binary: process::build("spillway").unwrap(), args }
     }
 
     async fn start(&self) -> Process {

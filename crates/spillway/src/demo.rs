@@ -50,7 +50,7 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The data directory is somebody's.
-    #[error("{0} is not empty and was not made by the demo; choose another with --data-dir")]
+    #[error("{0} is not empty, and not a former demo's; choose another with --data-dir")]
     NotOurs(String),
     /// The platform could not start, or a server failed.
     #[error(transparent)]
@@ -93,7 +93,7 @@ pub enum DemoError {
 /// When the demo could not be played to its end.
 pub async fn run(settings: Settings, plan: Plan) -> Result<bool, DemoError> {
     let shutdown = shutdown::on_signal()?;
-    fresh(&settings.data.dir)?;
+    let _ours = fresh(&settings.data.dir)?;
     let (client, data) = (settings.client.clone(), settings.data.dir.clone());
     let platform = Platform::start(settings).await?;
     let addresses = platform.addresses();
@@ -128,17 +128,22 @@ fn paying(buyers: u32) -> u32 {
     u32::try_from((0..buyers).filter(|buyer| crowd::pays(*buyer)).count()).unwrap_or(u32::MAX)
 }
 
-/// Empties the data directory, if it is the demo's own.
-fn fresh(data: &Path) -> Result<(), DemoError> {
+/// Empties the data directory, if it is the demo's own and no other demo uses it. It is ours while the file is open.
+fn fresh(data: &Path) -> Result<fs::File, DemoError> {
     let marker = data.join(MARKER);
     if data.exists() && fs::read_dir(data)?.next().is_some() {
-        if !marker.exists() {
+        // A marker that can be locked: a demo that is still up keeps its data.
+        let ours = marker.exists() && fs::File::open(&marker)?.try_lock().is_ok();
+        if !ours {
             return Err(DemoError::NotOurs(data.display().to_string()));
         }
         fs::remove_dir_all(data)?;
     }
     fs::create_dir_all(data)?;
-    Ok(fs::write(marker, "The next `spillway demo` empties this directory.\n")?)
+    fs::write(&marker, "The next `spillway demo` empties this directory.\n")?;
+    let lock = fs::File::open(marker)?;
+    lock.try_lock().map_err(io::Error::from)?;
+    Ok(lock)
 }
 
 /// Waits until no saga is under way.

@@ -23,16 +23,17 @@ pub struct Process {
 }
 
 /// Builds a binary of this workspace, in the profile of the tests, and says where it is. Where it is up to date already,
-/// this costs a fraction of a second.
+/// this costs a fraction of a second; the whole workspace and its (absent) examples are named so that cargo chooses the
+/// features that the tests were compiled with, and compiles nothing twice.
 ///
 /// # Errors
 /// When cargo cannot be run or the binary does not build.
-pub fn build(package: &str, binary: &str) -> io::Result<PathBuf> {
+pub fn build(binary: &str) -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let args = ["build", "--quiet", "--package", package, "--bin", binary];
+    let args = ["build", "--quiet", "--locked", "--workspace", "--bin", binary, "--examples"];
     let status = std::process::Command::new(cargo).args(args).stdin(Stdio::null()).status()?;
     if !status.success() {
-        return Err(io::Error::other(format!("{package}: {binary} does not build")));
+        return Err(io::Error::other(format!("{binary} does not build")));
     }
     // Tests run from `deps/`, one below the binaries.
     let tests = std::env::current_exe()?;

@@ -17,6 +17,9 @@ const AT_REST_WITHIN: Duration = Duration::from_secs(900);
 /// Long enough for the latest late delivery to arrive after the end.
 const SETTLING: Duration = Duration::from_secs(120);
 
+/// Longer than any test takes.
+const HANGS_AFTER: Duration = Duration::from_secs(24 * 3_600);
+
 pub(crate) const ID: SagaId = SagaId(Uuid::from_u128(7));
 
 pub(crate) struct Harness {
@@ -27,10 +30,10 @@ pub(crate) struct Harness {
     crashes: u32,
 }
 
-/// Runs a test in paused time.
+/// Runs a test in paused time. One that hangs fails after some virtual hours, in no time at all.
 pub(crate) fn in_paused_time<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(test)
+    runtime.block_on(async { timeout(HANGS_AFTER, test).await.expect("the test hangs") })
 }
 
 pub(crate) fn order(id: SagaId) -> NewSaga {
