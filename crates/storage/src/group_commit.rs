@@ -33,6 +33,12 @@ const CONFLICT_ROUNDS: u32 = 8;
 /// enough for a busy service to keep up, and long enough to cost nothing.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long marks of published events wait for commands to travel with, before they get a transaction of their own. A
+/// crash before that only means that the events are offered again.
+const MARKS_WAIT: Duration = Duration::from_millis(100);
+/// Most marks that wait.
+const MARKS_MAX: usize = 4_096;
+
 /// The pure middle of a write path.
 pub trait Rules: Send + Sync + 'static {
     /// What callers ask for.
@@ -226,9 +232,23 @@ impl<R: Rules, S: Store<R>> Worker<R, S> {
         let _gone = OnDrop(|| shared.alive.store(false, Ordering::Relaxed));
         let batch_max = self.shared.limits.batch_max;
         let mut entries = Vec::with_capacity(batch_max);
-        while self.queue.recv_many(&mut entries, batch_max).await > 0 {
-            let batch = Batch::from_entries(entries.drain(..));
-            self.carry_out(batch).await;
+        let mut published = Vec::new();
+        loop {
+            let received = if published.is_empty() {
+                self.queue.recv_many(&mut entries, batch_max).await
+            } else {
+                let next = self.queue.recv_many(&mut entries, batch_max);
+                tokio::time::timeout(MARKS_WAIT, next).await.unwrap_or_default()
+            };
+            let mut batch = Batch::from_entries(entries.drain(..));
+            batch.published.append(&mut published);
+            if received > 0 && batch.commands.is_empty() && batch.published.len() < MARKS_MAX {
+                published = batch.published;
+            } else if batch.commands.is_empty() && batch.published.is_empty() {
+                return;
+            } else {
+                self.carry_out(batch).await;
+            }
         }
     }
 
