@@ -16,7 +16,7 @@ mod inventory;
 mod order;
 mod payment;
 
-pub use diary::{Deed, Diary};
+pub use diary::{Deed, Diary, Settled};
 pub use house::House;
 
 /// Who buys, in every scenario.
@@ -60,6 +60,8 @@ pub struct Books {
     pub rows: &'static str,
     /// Where its changes are told.
     pub topic: &'static str,
+    /// The table of its audit.
+    pub audit: &'static str,
     /// Rows of state that their audit does not account for; none, if all is well.
     pub unaccounted: &'static str,
     /// For how many orders something is held.
@@ -91,16 +93,17 @@ pub trait Participant: fmt::Debug + Send + Sync {
     async fn relent(&self, shop: &Shop, other: OrderId) -> Result<Answer, Fault>;
 }
 
+/// A participant under test.
+pub type Subject = &'static dyn Participant;
+
 /// Every participant. Payment stands here twice, since a provider that answers late opens states of its own.
-pub fn all() -> Vec<Box<dyn Participant>> {
-    vec![
-        Box::new(inventory::Inventory),
-        Box::new(order::Order),
-        Box::new(payment::Payment::BY_SLOW_CARD),
-        Box::new(payment::Payment::BY_POINTS),
-        Box::new(fulfilment::Fulfilment),
-    ]
-}
+pub const ALL: [Subject; 5] = [
+    &inventory::Inventory,
+    &order::Order,
+    &payment::Payment::BY_SLOW_CARD,
+    &payment::Payment::BY_POINTS,
+    &fulfilment::Fulfilment,
+];
 
 /// An id for another order.
 pub fn fresh() -> OrderId {

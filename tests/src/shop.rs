@@ -8,7 +8,9 @@ use spillway::{
 };
 use spillway_contracts::{
     convert::to_money,
-    fulfilment::v1::fulfilment_service_client::FulfilmentServiceClient,
+    fulfilment::v1::{
+        fulfilment_service_client::FulfilmentServiceClient, warehouse_service_client::WarehouseServiceClient,
+    },
     inventory::v1::{CreateItemRequest, GetItemRequest, Item, inventory_service_client::InventoryServiceClient},
     orchestrator::v1::{
         PaymentMethod, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
@@ -32,6 +34,7 @@ pub struct Shop {
     pub payments: PaymentServiceClient<Client>,
     pub wallets: WalletServiceClient<Client>,
     pub fulfilment: FulfilmentServiceClient<Client>,
+    pub warehouses: WarehouseServiceClient<Client>,
 }
 
 /// Settings for a platform on free ports over `data`.
@@ -71,6 +74,7 @@ impl Shop {
             payments: PaymentServiceClient::new(connect(addresses.payment)),
             wallets: WalletServiceClient::new(connect(addresses.payment)),
             fulfilment: FulfilmentServiceClient::new(connect(addresses.fulfilment)),
+            warehouses: WarehouseServiceClient::new(connect(addresses.fulfilment)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Logs and spans. Spans are made and propagated; exporting them comes with the collector.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::{
@@ -77,7 +77,7 @@ fn filter(config: &TelemetryConfig) -> Result<EnvFilter, String> {
 }
 
 fn lines(format: Format) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {
         Format::Pretty => lines.pretty().boxed(),
         Format::Compact => lines.compact().boxed(),

@@ -16,7 +16,7 @@ use crate::{
         verify::VerifyArgs,
         wallet::WalletCommand,
     },
-    output::{Exit, Failure, Output},
+    output::Output,
 };
 
 /// Said at the end of every `--help`.
@@ -113,21 +113,27 @@ pub(crate) struct DemoArgs {
     pub(crate) exit: bool,
 }
 
-/// Reads the command line. When there is nothing to run (help was asked for, or the line is wrong), says so itself.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+/// A command line with nothing to run.
+#[derive(Debug)]
+pub(crate) enum Idle {
+    /// Help was asked for; here it is.
+    Help(String),
+    /// It cannot be understood; here is why.
+    Wrong(String),
+}
+
+/// Reads the command line. An error comes with whether it was to be in JSON, as far as that can be told.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, (Idle, Output)> {
     let args: Vec<_> = args.into_iter().collect();
-    let json = args.iter().any(|arg| arg == "--json");
-    let error = match Cli::try_parse_from(args) {
-        Ok(cli) => return Ok(cli),
-        Err(error) => error,
-    };
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        Output::new(json).text(&error.render().to_string());
-        return Err(Exit::Done);
-    }
-    let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-    Err(Output::new(json).failure(&Failure::arguments(text)))
+    let output = Output::new(args.iter().any(|arg| arg == "--json"));
+    Cli::try_parse_from(args).map_err(|error| {
+        let text = error.render().to_string();
+        let idle = match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Idle::Help(text),
+            _ => Idle::Wrong(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()),
+        };
+        (idle, output)
+    })
 }
 
 // === impl Global ===

@@ -112,7 +112,7 @@ impl<C> Peer<C> {
     }
 
     /// The answer of a call; `what` says what did not happen when there is none.
-    pub(crate) fn answer<R>(&self, what: &str, called: Result<Response<R>, Status>) -> Result<R, Failure> {
+    pub(crate) fn answer<R>(&self, what: &'static str, called: Result<Response<R>, Status>) -> Result<R, Failure> {
         called.map(Response::into_inner).map_err(|status| self.failure(what, &status))
     }
 
@@ -120,14 +120,14 @@ impl<C> Peer<C> {
     /// without a second effect.
     pub(crate) fn done<R>(
         &self,
-        what: &str,
+        what: &'static str,
         request_id: RequestId,
         called: Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
         called.map(Response::into_inner).map_err(|status| {
-            let failure = self.failure(what, &status).with("request_id", request_id);
+            let failure = self.failure(what, &status);
             match to_fault(&status).reason.class() {
-                Class::Unknown => failure.with_next(format!(
+                Class::Unknown => failure.with("request_id", request_id).with_next(format!(
                     "it may have been done; the same command with --request-id {request_id} takes effect once"
                 )),
                 Class::Success | Class::Transient | Class::Overload | Class::Terminal => failure,
@@ -136,7 +136,7 @@ impl<C> Peer<C> {
     }
 
     /// What a status means to a person.
-    pub(crate) fn failure(&self, what: &str, status: &Status) -> Failure {
+    pub(crate) fn failure(&self, what: &'static str, status: &Status) -> Failure {
         Failure::call(what, self.fault(status))
     }
 
@@ -144,10 +144,9 @@ impl<C> Peer<C> {
     fn fault(&self, status: &Status) -> Fault {
         let fault = to_fault(status);
         match fault.reason {
-            Reason::Unreachable => Fault {
-                message: format!("the {} service does not answer at {}", self.name, self.address),
-                ..fault
-            },
+            Reason::Unreachable => {
+                Fault { message: format!("the {} service does not answer at {}", self.name, self.address), ..fault }
+            }
             _ => fault,
         }
     }

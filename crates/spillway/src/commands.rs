@@ -15,7 +15,7 @@ use spillway_runtime::telemetry;
 use spillway_types::RequestId;
 
 use crate::{
-    cli::{self, Cli, Command, DemoArgs, values},
+    cli::{self, Cli, Command, DemoArgs, Idle, values},
     client::Platform,
     config::{self, Settings},
     demo::{self, Plan},
@@ -51,7 +51,11 @@ pub(crate) struct Limit {
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err(exit) => return exit.into(),
+        Err((Idle::Wrong(why), output)) => return output.failure(&Failure::arguments(&why)).into(),
+        Err((Idle::Help(help), output)) => {
+            output.text(&help);
+            return Exit::Done.into();
+        }
     };
     let output = Output::new(cli.global.json);
     dispatch(cli, output).await.unwrap_or_else(|failure| output.failure(&failure)).into()
@@ -112,7 +116,7 @@ impl Limit {
     pub(crate) fn and_more(self, list: String, next_page_token: &str) -> String {
         match next_page_token {
             "" => list,
-            _ => format!("{}\nThere are more than these {}: raise --limit.", list.trim_end(), self.limit),
+            _ => format!("{}\nThere are more than {}: raise --limit.", list.trim_end(), self.limit),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::{
 use serde::Serialize;
 
 pub(crate) use failure::Failure;
-use json::Answer;
+use json::{Answer, Lines};
 
 /// How it went, for scripts. `spillway --help` documents the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +79,12 @@ impl Output {
 
     /// An answer: a JSON document, or what `people` makes of it.
     pub(crate) fn answer<A: Answer>(self, answer: &A, people: impl FnOnce(&A) -> String) -> Result<(), Failure> {
-        if self.json { print(&pretty(&json::of(answer)?)?) } else { print(&people(answer)) }
+        if self.json { print(&json::of(answer, Lines::Many)?) } else { print(&people(answer)) }
     }
 
     /// One of many answers: the same, but JSON of one line.
     pub(crate) fn answer_line<A: Answer>(self, answer: &A, people: impl FnOnce(&A) -> String) -> Result<(), Failure> {
-        if self.json { print(&json::of(answer)?.to_string()) } else { print(&people(answer)) }
+        if self.json { print(&json::of(answer, Lines::One)?) } else { print(&people(answer)) }
     }
 
     /// An answer that is no message: a report.

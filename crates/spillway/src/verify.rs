@@ -42,11 +42,11 @@ use std::{
 
 use spillway_types::{Clock, SystemClock, Timestamp};
 
+pub use self::report::{Checked, Report, Totals, Violation};
 use self::{
     check::{Check, Scope},
     database::{Databases, Found},
 };
-pub use self::report::{Checked, Report, Totals, Violation};
 
 /// How long a saga may go without a word before it counts as stuck (invariant I7).
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -115,11 +115,23 @@ pub async fn run(data: &Path) -> Result<Report, VerifyError> {
 /// As [`run`]'s.
 pub async fn run_with(data: &Path, options: &Options) -> Result<Report, VerifyError> {
     let mut databases = Databases::open(data).await?;
+    let soundness = databases.soundness(options.rows_max).await?;
+    let is_sound = soundness.is_clean();
+    let mut report = Report { checks: vec![soundness], ..Report::default() };
+    match judge(&mut databases, options, &mut report).await {
+        // What is damaged cannot always be read; that it is damaged is the finding.
+        Err(error) if !is_sound => report.notes.push(format!("the rest was not judged: {error}")),
+        judged => judged?,
+    }
+    Ok(report)
+}
+
+/// Makes every check, looking again where it takes that.
+async fn judge(databases: &mut Databases, options: &Options, report: &mut Report) -> Result<(), VerifyError> {
     databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
-    let mut report = Report { checks: vec![databases.soundness(options.rows_max).await?], ..Report::default() };
     let mut findings = Vec::new();
     for check in all() {
-        findings.push(Finding::first(&mut databases, check, options).await?);
+        findings.push(Finding::first(databases, check, options).await?);
     }
     for _ in 1..options.looks {
         if !findings.iter().any(Finding::is_doubtful) {
@@ -133,9 +145,9 @@ pub async fn run_with(data: &Path, options: &Options) -> Result<Report, VerifyEr
         }
     }
     report.checks.extend(findings.into_iter().map(Checked::from));
-    report.notes = survey::notes(&mut databases, options.rows_max).await?;
-    report.totals = survey::totals(&mut databases).await?;
-    Ok(report)
+    report.notes = survey::notes(databases, options.rows_max).await?;
+    report.totals = survey::totals(databases).await?;
+    Ok(())
 }
 
 /// Every check, by the number of its invariant.
@@ -187,11 +199,7 @@ impl Default for Options {
 // === impl Finding ===
 
 impl Finding {
-    async fn first(
-        databases: &mut Databases,
-        check: &'static Check,
-        options: &Options,
-    ) -> Result<Self, VerifyError> {
+    async fn first(databases: &mut Databases, check: &'static Check, options: &Options) -> Result<Self, VerifyError> {
         if check.scope == Scope::Provider && !databases.has_provider() {
             return Ok(Self { check, looked_at: 0, found: Found::default() });
         }

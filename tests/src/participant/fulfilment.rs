@@ -35,6 +35,7 @@ impl Participant for Fulfilment {
             file: "fulfilment.db",
             rows: "select order_id, version from shipment_plan",
             topic: "fulfilment.shipments",
+            audit: "plan_change",
             unaccounted: "
                 select order_id || ' is ' || state || ' in version ' || version from shipment_plan p
                  where version <> (select count(*) from plan_change c where c.order_id = p.order_id)

@@ -41,6 +41,7 @@ impl Participant for Inventory {
             file: "inventory.db",
             rows: "select order_id, version from reservation",
             topic: "inventory.reservation",
+            audit: "movement",
             unaccounted: "
                 select order_id || ' is ' || state || ' in version ' || version from reservation r
                  where version <> (select count(distinct kind) from movement m where m.order_id = r.order_id)
@@ -92,7 +93,7 @@ impl Participant for Inventory {
             request_id: RequestId::random().to_string(),
             sku: SOLD_OUT.to_owned(),
             delta: 100,
-            ..AdjustStockRequest::default()
+            reason: "a delivery".to_owned(),
         };
         opened(shop.inventory.clone().adjust_stock(request).await)?;
         self.refuse(shop, other).await

@@ -21,11 +21,7 @@ impl Participant for Order {
     }
 
     fn states(&self) -> States {
-        States {
-            done: "ORDER_STATE_PENDING",
-            undone: "ORDER_STATE_CANCELLED",
-            past_pivot: "ORDER_STATE_PAID",
-        }
+        States { done: "ORDER_STATE_PENDING", undone: "ORDER_STATE_CANCELLED", past_pivot: "ORDER_STATE_PAID" }
     }
 
     fn refusal(&self) -> Reason {
@@ -37,6 +33,7 @@ impl Participant for Order {
             file: "order.db",
             rows: "select order_id, version from orders",
             topic: "order.state_changed",
+            audit: "order_event",
             unaccounted: "
                 select order_id || ' is ' || state || ' in version ' || version from orders o
                  where version <> (select count(*) from order_event e where e.order_id = o.order_id)

@@ -70,6 +70,7 @@ impl Participant for Payment {
             file: "payment.db",
             rows: "select payment_id, version from payment",
             topic: "payment.payment",
+            audit: "wallet_entry",
             // Events tell of every version; the journal of points has the two ends of what was held.
             unaccounted: "
                 select payment_id || ' is ' || state || ' in version ' || version from payment p

@@ -2,6 +2,7 @@ use clap::CommandFactory;
 use spillway_contracts::order::v1::OrderState;
 
 use super::*;
+use crate::output::{Exit, Failure};
 
 fn parsed(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())
@@ -42,7 +43,7 @@ fn the_data_directory_is_a_setting_like_any_other_and_the_last_one() {
 
 #[test]
 fn what_cannot_be_understood_exits_with_64_and_help_with_0() {
-    let exit = |line: &str| parse(line.split_whitespace().map(OsString::from)).unwrap_err();
+    let parse = |line: &str| parse(line.split_whitespace().map(OsString::from)).unwrap_err().0;
     for line in [
         "spillway",
         "spillway ordr list",
@@ -51,9 +52,12 @@ fn what_cannot_be_understood_exits_with_64_and_help_with_0() {
         "spillway stock adjust TEE --by 1.5 --reason x",
         "spillway --json order list --state lost",
     ] {
-        assert_eq!(exit(line), Exit::Usage, "{line}");
+        let Idle::Wrong(why) = parse(line) else { panic!("{line} is understood") };
+        assert_eq!(Failure::arguments(&why).exit(), Exit::Usage, "{line}");
     }
-    assert_eq!((exit("spillway --help"), exit("spillway --version")), (Exit::Done, Exit::Done));
+    for line in ["spillway --help", "spillway order help place", "spillway --version"] {
+        assert!(matches!(parse(line), Idle::Help(_)), "{line}");
+    }
 }
 
 #[test]
@@ -93,7 +97,10 @@ fn lines_name_a_sku_and_how_many() {
 fn times_have_units() {
     let read = |text: &str| values::duration(text).ok();
     let millis = |millis| Some(Duration::from_millis(millis));
-    assert_eq!((read("500ms"), read("5s"), read("5"), read("2m")), (millis(500), millis(5_000), millis(5_000), millis(120_000)));
+    assert_eq!(
+        (read("500ms"), read("5s"), read("5"), read("2m")),
+        (millis(500), millis(5_000), millis(5_000), millis(120_000))
+    );
     assert_eq!((read("0s"), read("-5s"), read("soon"), read("5h"), read("")), (None, None, None, None, None));
 }
 

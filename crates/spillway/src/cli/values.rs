@@ -23,16 +23,16 @@ pub(crate) fn money(text: &str) -> Result<type_::Money, String> {
         Some(parts) => parts,
         None => (number, ""),
     };
+    let digits = format!("{whole}{fraction}");
+    if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format());
+    }
     let decimals = currency.decimals();
     let missing = match u32::try_from(fraction.len()).ok().and_then(|has| decimals.checked_sub(has)) {
         Some(missing) => missing,
         None if decimals == 0 => return Err(format!("{currency} has no decimal places")),
         None => return Err(format!("{currency} has {decimals} decimal places, not {}", fraction.len())),
     };
-    let digits = format!("{whole}{fraction}");
-    if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format());
-    }
     let minor = digits.parse::<i64>().ok().and_then(|digits| digits.checked_mul(10_i64.pow(missing)));
     minor.map(|minor| to_money(Money::new(minor, currency))).ok_or_else(|| "is too large".to_owned())
 }

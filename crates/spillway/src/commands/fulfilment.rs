@@ -152,8 +152,6 @@ impl Report {
         });
         let recorded = peer.client.record_carrier_event(request).await;
         let answer = peer.done("the report was not booked", request_id, recorded)?;
-        context.output.answer(&answer, |answer| {
-            table(answer.shipment.as_slice()).to_string()
-        })
+        context.output.answer(&answer, |answer| table(answer.shipment.as_slice()).to_string())
     }
 }

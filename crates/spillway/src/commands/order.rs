@@ -74,13 +74,13 @@ fn show_order(order: &Order) -> String {
         order.version,
     );
     if let Some(price) = &order.price {
-        let _ok = write!(text, "\n{}", show_price(price));
+        let _ok = write!(text, "\n{}", show_price(price, "total before coupon"));
     }
     text
 }
 
-/// A bill.
-fn show_price(price: &PriceSnapshot) -> String {
+/// A bill, with its sum called `total`: the order service's copy of a price knows nothing of coupons.
+fn show_price(price: &PriceSnapshot, total: &str) -> String {
     let lines = price.lines.iter().map(|line| {
         [
             line.sku.clone(),
@@ -96,7 +96,7 @@ fn show_price(price: &PriceSnapshot) -> String {
     if price.discount.as_ref().is_some_and(|discount| discount.units != 0 || discount.nanos != 0) {
         rows.push(sum("coupon", format!("-{}", money(price.discount.as_ref()))));
     }
-    rows.push(sum("total", money(price.total.as_ref())));
+    rows.push(sum(total, money(price.total.as_ref())));
     Table::new(["SKU", "TITLE", ">PIECES", ">EACH", ">AMOUNT"]).rows(rows).to_string()
 }
 

@@ -95,9 +95,7 @@ impl Get {
         let request = peer.ask(GetSagaRequest { saga_id: self.saga });
         let got = peer.client.get_saga(request).await;
         let answer = peer.answer("the saga cannot be shown", got)?;
-        context
-            .output
-            .answer(&answer, |answer| show(&answer.saga.clone().unwrap_or_default()))
+        context.output.answer(&answer, |answer| show(&answer.saga.clone().unwrap_or_default()))
     }
 }
 
@@ -121,7 +119,8 @@ fn show(saga: &Saga) -> String {
     if saga.next_wakeup_time.is_some() {
         let _ok = writeln!(text, "next     {}", time(saga.next_wakeup_time));
     }
-    let table = Table::new(["STEP", "KIND", "STATE", ">ATTEMPTS", ">TOOK", "LAST ERROR"]).rows(saga.steps.iter().map(step));
+    let table =
+        Table::new(["STEP", "KIND", "STATE", ">ATTEMPTS", ">TOOK", "LAST ERROR"]).rows(saga.steps.iter().map(step));
     let _ok = write!(text, "\n{}", table.or("It has not begun with its steps."));
     text
 }

@@ -104,19 +104,12 @@ impl Add {
         let Self { sku, title, price, units, key } = self;
         let request_id = key.get();
         let mut inventory = context.platform.inventory()?;
-        let request = CreateItemRequest {
-            request_id: request_id.to_string(),
-            sku,
-            title,
-            price: Some(price),
-            on_hand: units,
-        };
+        let request =
+            CreateItemRequest { request_id: request_id.to_string(), sku, title, price: Some(price), on_hand: units };
         let request = inventory.ask(request);
         let created = inventory.client.create_item(request).await;
         let answer = inventory.done("the item was not added", request_id, created)?;
-        context
-            .output
-            .answer(&answer, |answer| table(answer.item.as_slice()).to_string())
+        context.output.answer(&answer, |answer| table(answer.item.as_slice()).to_string())
     }
 }
 
@@ -131,8 +124,6 @@ impl Adjust {
         let request = inventory.ask(request);
         let adjusted = inventory.client.adjust_stock(request).await;
         let answer = inventory.done("the stock was not adjusted", request_id, adjusted)?;
-        context
-            .output
-            .answer(&answer, |answer| table(answer.item.as_slice()).to_string())
+        context.output.answer(&answer, |answer| table(answer.item.as_slice()).to_string())
     }
 }

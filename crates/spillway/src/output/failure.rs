@@ -16,10 +16,10 @@ use super::{Exit, hint};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Failure {
     /// What did not happen, for people.
-    what: String,
+    what: &'static str,
     /// Why: `ErrorInfo.reason` of the platform, or one of the command's own: `INVALID_ARGUMENTS`,
     /// `INVALID_CONFIGURATION`, `FAILED`.
-    reason: String,
+    reason: &'static str,
     /// The gRPC code that it came with; absent when the command itself failed.
     code: Option<String>,
     /// Why, for people.
@@ -46,7 +46,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The platform refused, or did not answer. `what` says what did not happen.
-    pub(crate) fn call(what: &str, fault: Fault) -> Self {
+    pub(crate) fn call(what: &'static str, fault: Fault) -> Self {
         let exit = match fault.reason.class() {
             // What was typed cannot be carried out by anybody.
             Class::Terminal if fault.reason == Reason::InvalidRequest => Exit::Usage,
@@ -55,8 +55,8 @@ impl Failure {
         };
         let hint = hint::of(&fault);
         Self {
-            what: what.to_owned(),
-            reason: fault.reason.as_str().to_owned(),
+            what,
+            reason: fault.reason.as_str(),
             code: Some(code_name(fault.reason.code())),
             message: fault.message,
             metadata: fault.metadata,
@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// Something on this machine failed, with what the system said.
-    pub(crate) fn ours(what: &str, error: &impl fmt::Display) -> Self {
+    pub(crate) fn ours(what: &'static str, error: &(impl fmt::Display + ?Sized)) -> Self {
         Self::local(what, "FAILED", &error.to_string(), Exit::Refused)
     }
 
@@ -95,10 +95,10 @@ impl Failure {
         }
     }
 
-    fn local(what: &str, reason: &str, message: &str, exit: Exit) -> Self {
+    fn local(what: &'static str, reason: &'static str, message: &str, exit: Exit) -> Self {
         Self {
-            what: what.to_owned(),
-            reason: reason.to_owned(),
+            what,
+            reason,
             code: None,
             message: message.to_owned(),
             metadata: BTreeMap::new(),
@@ -126,6 +126,12 @@ impl Failure {
         self.with_next(next)
     }
 
+    /// What was to be done is not decided by this: asking again may help.
+    #[must_use]
+    pub(crate) fn undecided(self) -> Self {
+        Self { exit: Exit::Unknown, ..self }
+    }
+
     /// Adds a dynamic value.
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
@@ -144,6 +150,21 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What there is to say beside the message, by name.
+    fn details(&self) -> Vec<(String, String)> {
+        let reason = self.code.iter().map(|_| ("reason".to_owned(), self.reason.to_owned()));
+        let fields = self.violations.iter().map(|v| ("field".to_owned(), format!("{}: {}", v.field, v.description)));
+        let conditions =
+            self.preconditions.iter().map(|p| (p.kind.to_lowercase(), format!("{}: {}", p.subject, p.description)));
+        // Whether a refusal was recorded matters to the saga, not to people.
+        let metadata = self.metadata.iter().filter(|(name, _)| *name != "recorded");
+        let metadata = metadata.map(|(name, value)| (name.clone(), value.clone()));
+        let again = self.retry_after_ms.iter().map(|millis| ("again in".to_owned(), format!("{millis} ms")));
+        reason.chain(fields).chain(conditions).chain(metadata).chain(again).collect()
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A malformed request's message repeats every violation; they have lines of their own here.
@@ -154,22 +175,9 @@ impl fmt::Display for Failure {
         };
         let space = if message.contains('\n') { '\n' } else { ' ' };
         writeln!(f, "error: {}:{space}{message}", self.what)?;
-        if self.code.is_some() {
-            writeln!(f, "  reason   {}", self.reason)?;
-        }
-        for violation in &self.violations {
-            writeln!(f, "  field    {}: {}", violation.field, violation.description)?;
-        }
-        for condition in &self.preconditions {
-            writeln!(f, "  {:<8} {}: {}", condition.kind.to_lowercase(), condition.subject, condition.description)?;
-        }
-        // Whether the refusal was recorded matters to the saga, not to people.
-        for (name, value) in self.metadata.iter().filter(|(name, _)| *name != "recorded") {
-            writeln!(f, "  {name:<8} {value}")?;
-        }
-        if let Some(millis) = self.retry_after_ms {
-            writeln!(f, "  again in {millis} ms")?;
-        }
+        let details = self.details();
+        let width = details.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        details.iter().try_for_each(|(name, value)| writeln!(f, "  {name:width$}  {value}"))?;
         self.next.iter().try_for_each(|next| writeln!(f, "next: {next}"))
     }
 }

@@ -1,11 +1,11 @@
 //! Answers as JSON: protobuf's own mapping, with the names of the protos, so that the comments there document this form
 //! too. Numbers of 64 bits are numbers, and fields that hold nothing are there as well.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde_json::Value;
+use serde_json::Serializer;
 use spillway_contracts::{FILE_DESCRIPTOR_SET, fulfilment, inventory, orchestrator, order, payment};
 
 use super::Failure;
@@ -15,6 +15,15 @@ static PROTOS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the build wrote the set, and a test reads it")]
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("a valid descriptor set")
 });
+
+/// How much room a document takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// A line a field, for eyes.
+    Many,
+    /// One, for streams of documents.
+    One,
+}
 
 /// A message that can be an answer.
 pub(crate) trait Answer: Message {
@@ -44,17 +53,22 @@ answers! {
     fulfilment { ListWarehousesResponse, ListShipmentsResponse, RecordCarrierEventResponse }
 }
 
-/// `message` as its proto has it.
-pub(super) fn of<A: Answer>(message: &A) -> Result<Value, Failure> {
-    let broken = "the answer cannot be printed";
+/// `answer` as its proto has it, with the fields in their order there; over several lines, or on one.
+pub(super) fn of<A: Answer>(answer: &A, lines: Lines) -> Result<String, Failure> {
+    let broken = |error: &dyn fmt::Display| Failure::ours("the answer cannot be printed", &error);
     let descriptor = PROTOS.get_message_by_name(A::NAME);
-    let descriptor = descriptor.ok_or_else(|| Failure::ours(broken, &format!("{} is not in the protos", A::NAME)))?;
-    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
-    let message = message.map_err(|error| Failure::ours(broken, &error))?;
+    let descriptor = descriptor.ok_or_else(|| broken(&format!("{} is not in the protos", A::NAME)))?;
+    let message = DynamicMessage::decode(descriptor, answer.encode_to_vec().as_slice());
+    let message = message.map_err(|error| broken(&error))?;
     let options =
         SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false).skip_default_fields(false);
-    let value = message.serialize_with_options(serde_json::value::Serializer, &options);
-    value.map_err(|error| Failure::ours(broken, &error))
+    let mut text = Vec::new();
+    let written = match lines {
+        Lines::Many => message.serialize_with_options(&mut Serializer::pretty(&mut text), &options),
+        Lines::One => message.serialize_with_options(&mut Serializer::new(&mut text), &options),
+    };
+    written.map_err(|error| broken(&error))?;
+    String::from_utf8(text).map_err(|error| broken(&error))
 }
 
 #[cfg(test)]

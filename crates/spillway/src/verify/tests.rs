@@ -1,4 +1,10 @@
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+    time::Duration,
+};
 
 use spillway_order::domain::{News, Progress};
 use spillway_types::{Clock, EventId, SystemClock};
@@ -13,6 +19,8 @@ mod shop;
 
 /// What is at rest stays so here: one look is enough.
 const ONE_LOOK: Options = Options { looks: 1, pause: Duration::ZERO, quiet: Duration::from_secs(1), rows_max: 20 };
+/// SQLite's page, in bytes.
+const PAGE: u64 = 4_096;
 const FILES: [&str; 6] = [
     spillway_inventory::DATABASE,
     spillway_order::DATABASE,
@@ -51,10 +59,9 @@ async fn kept_shop() -> (TempDir, Ids) {
     for file in FILES {
         execute(data, file, published).await;
     }
-    let taken = format!("update inbox set taken_at = {}", SystemClock.now().as_micros() - 60_000_000);
-    execute(data, spillway_order::DATABASE, &taken).await;
     // The damage to come is none that the services could do: their guards are taken off.
-    let guards = "drop trigger orders_contents_tr; drop trigger order_event_update_tr; drop trigger order_event_delete_tr;
+    let guards =
+        "drop trigger orders_contents_tr; drop trigger order_event_update_tr; drop trigger order_event_delete_tr;
                   pragma wal_checkpoint(truncate)";
     execute(data, spillway_order::DATABASE, guards).await;
     (directory, ids)
@@ -128,8 +135,7 @@ async fn each_damage_is_seen_by_the_checks_that_must_see_it_and_by_no_other() {
 
 #[tokio::test]
 async fn there_is_no_check_that_cannot_fail() {
-    let seen: BTreeSet<_> =
-        damage::ALL.iter().copied().flatten().flat_map(|damage| damage.seen_by).copied().collect();
+    let seen: BTreeSet<_> = damage::ALL.iter().copied().flatten().flat_map(|damage| damage.seen_by).copied().collect();
     let names: Vec<_> = std::iter::once("files").chain(all().into_iter().map(|check| check.name)).collect();
     let distinct: BTreeSet<_> = names.iter().copied().collect();
     assert_eq!(names.len(), distinct.len(), "names tell checks apart");
@@ -194,6 +200,32 @@ async fn a_platform_without_the_sandbox_is_judged_without_it() {
     let report = run_with(data.path(), &ONE_LOOK).await.unwrap();
     assert!(report.is_clean(), "{report}");
     assert!(report.notes.iter().any(|note| note.contains("no sandbox provider's journal")), "{report}");
+}
+
+#[tokio::test]
+async fn a_torn_file_is_found_out_whatever_page_is_torn() {
+    let (sound, _) = kept_shop().await;
+    let length = fs::metadata(sound.path().join(spillway_inventory::DATABASE)).unwrap().len();
+    let pages = length / PAGE;
+    assert!(pages > 10, "{pages}");
+    let mut unreadable = 0;
+    // The first page is the header and the schema: without it there is no database.
+    for page in 1..pages {
+        let data = copy(sound.path());
+        let mut file = fs::File::options().write(true).open(data.path().join(spillway_inventory::DATABASE)).unwrap();
+        file.seek(SeekFrom::Start(page * PAGE)).unwrap();
+        file.write_all(&[0xA5; 512]).unwrap();
+        drop(file);
+        match run_with(data.path(), &ONE_LOOK).await {
+            Ok(report) => assert!(violated(&report).contains("files"), "page {page}: {report}"),
+            // The schema goes on on that page: the file cannot even be opened.
+            Err(error) => {
+                assert!(matches!(error, VerifyError::Open { .. }), "page {page}: {error}");
+                unreadable += 1;
+            }
+        }
+    }
+    assert!(unreadable < pages / 2, "{unreadable} of {pages}");
 }
 
 #[tokio::test]

@@ -247,8 +247,8 @@ impl<V: View> Ledger<'_, V> {
     fn short(&self, command: &Reserve) -> Option<Fault> {
         let left = |sku: &Sku| self.item(sku).map_or(0, |item| item.available);
         let short: Vec<_> = command.lines.iter().filter(|(sku, quantity)| left(sku) < i64::from(*quantity)).collect();
-        let (first, _) = short.first()?;
-        let text = format!("not enough left of {first}");
+        let (first, quantity) = short.first()?;
+        let text = format!("not enough left of {first}: {quantity} wanted, {} left", left(first));
         Some(short.iter().fold(Fault::new(Reason::OutOfStock, text), |fault, (sku, quantity)| {
             fault.with_precondition("STOCK", sku, format!("{quantity} wanted, {} left", left(sku)))
         }))

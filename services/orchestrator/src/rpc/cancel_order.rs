@@ -19,6 +19,8 @@ use crate::domain::{NewOrder, order::is_young};
 const ANSWER_RESERVE: Duration = Duration::from_millis(20);
 /// How long to wait for a decision when the caller does not say.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// When to ask again about a saga that is parked: asking drives it at once, so not too often.
+const UNDECIDED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) async fn handle(api: &Api, request: CancelOrderRequest) -> Result<CancelOrderResponse, Fault> {
     let (order_id, buyer_id, reason) = parse(&request)?;
@@ -38,7 +40,13 @@ pub(super) async fn handle(api: &Api, request: CancelOrderRequest) -> Result<Can
     })?;
     match snapshot.fate {
         Fate::Back => Ok(CancelOrderResponse { order_id: order_id.to_string(), state: OrderState::Cancelled.into() }),
-        Fate::Forward | Fate::Open => Err(Fault::new(
+        // It left memory before that was known: parked, since Void has had no answer, or the service is shutting down.
+        Fate::Open => {
+            Err(Fault::new(Reason::OutcomeUnknown, "it is not decided yet whether the order is cancelled; ask again")
+                .with("order_id", order_id)
+                .with_retry_after(UNDECIDED_RETRY_AFTER))
+        }
+        Fate::Forward => Err(Fault::new(
             Reason::NotCancellable,
             "the order is paid and cannot be cancelled any more; returns are not offered yet",
         )

@@ -54,6 +54,8 @@ pub(super) fn address(field: &str, address: Option<&types::Address>, wrong: &mut
     let at = |part: &str| format!("{field}.{part}");
     let recipient = convert::text(&at("recipient"), &address.recipient, wrong);
     let region = convert::required_text(&at("region"), &address.region, wrong);
+    // Judged at the door: further in, a malformed request is nobody's refusal and would park the saga.
+    let region = region.and_then(|region| checked_region(&at("region"), region, wrong));
     let postal_code = convert::text(&at("postal_code"), &address.postal_code, wrong);
     let city = convert::text(&at("city"), &address.city, wrong);
     if address.lines.len() > ADDRESS_LINES_MAX {
@@ -62,6 +64,15 @@ pub(super) fn address(field: &str, address: Option<&types::Address>, wrong: &mut
     let free = address.lines.iter().take(ADDRESS_LINES_MAX).enumerate();
     let lines: Option<Vec<_>> = free.map(|(n, line)| convert::text(&at(&format!("lines[{n}]")), line, wrong)).collect();
     Some(Address { recipient: recipient?, region: region?, lines: lines?, postal_code: postal_code?, city: city? })
+}
+
+/// What fulfilment takes for a region.
+fn checked_region(field: &str, region: String, wrong: &mut Violations) -> Option<String> {
+    if region.len() == 2 && region.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Some(region);
+    }
+    wrong.add(field, "must be `EU` or an ISO 3166-1 alpha-2 country code in upper case, such as `DE`");
+    None
 }
 
 /// A saga, from its row and from what its driver knows.

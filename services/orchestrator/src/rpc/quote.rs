@@ -32,8 +32,9 @@ pub(super) async fn handle(api: &Api, order: &NewOrder) -> Result<PlaceOrderResp
 async fn line(api: &Api, sku: &Sku, quantity: u32) -> Result<PricedLine, Fault> {
     let item = api.catalogue.item(sku).await?;
     if item.available < i64::from(quantity) {
-        return Err(Fault::new(Reason::OutOfStock, format!("not enough left of {sku}"))
-            .with_precondition("STOCK", sku, format!("{quantity} wanted, {} left", item.available))
+        let short = format!("{quantity} wanted, {} left", item.available);
+        return Err(Fault::new(Reason::OutOfStock, format!("not enough left of {sku}: {short}"))
+            .with_precondition("STOCK", sku, short)
             .with("recorded", false));
     }
     let unit_price = item.price.as_ref().and_then(|price| from_money(price).ok()).ok_or_else(Fault::internal)?;

@@ -32,17 +32,13 @@ impl Cancel {
         let Self { order, buyer, reason, key } = self;
         let request_id = key.get();
         let mut checkout = context.platform.checkout()?;
-        let request = CancelOrderRequest {
-            request_id: request_id.to_string(),
-            order_id: order.clone(),
-            buyer_id: buyer,
-            reason,
-        };
+        let request =
+            CancelOrderRequest { request_id: request_id.to_string(), order_id: order.clone(), buyer_id: buyer, reason };
         let request = checkout.ask(request);
         let cancelled = checkout.client.cancel_order(request).await;
         let answer = checkout.done("the order was not cancelled", request_id, cancelled)?;
-        context.output.answer(&answer, |answer| {
-            format!("order    {}\nstate    {}", answer.order_id, state(answer.state()))
-        })
+        context
+            .output
+            .answer(&answer, |answer| format!("order    {}\nstate    {}", answer.order_id, state(answer.state())))
     }
 }

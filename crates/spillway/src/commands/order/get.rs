@@ -22,8 +22,6 @@ impl Get {
         let request = orders.ask(GetOrderRequest { order_id: self.order });
         let got = orders.client.get_order(request).await;
         let answer = orders.answer("the order cannot be shown", got)?;
-        context.output.answer(&answer, |answer| {
-            show_order(&answer.order.clone().unwrap_or_default())
-        })
+        context.output.answer(&answer, |answer| show_order(&answer.order.clone().unwrap_or_default()))
     }
 }

@@ -26,8 +26,6 @@ impl Lookup {
         let request = checkout.ask(LookupOrderRequest { buyer_id: buyer, request_id: request_id.clone() });
         let found = checkout.client.lookup_order(request).await;
         let answer = checkout.answer("the order was not found", found)?;
-        context.output.answer(&answer, |answer| {
-            show(&answer.answer.clone().unwrap_or_default(), &request_id)
-        })
+        context.output.answer(&answer, |answer| show(&answer.answer.clone().unwrap_or_default(), &request_id))
     }
 }

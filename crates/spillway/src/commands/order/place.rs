@@ -78,7 +78,7 @@ impl Place {
     }
 }
 
-fn not_placed<C>(checkout: &Peer<C>, what: &str, status: &Status, lookup: &str) -> Failure {
+fn not_placed<C>(checkout: &Peer<C>, what: &'static str, status: &Status, lookup: &str) -> Failure {
     let reason = to_fault(status).reason;
     match reason.class() {
         // Until somebody has looked, nobody can say that it was not placed.
@@ -115,7 +115,7 @@ pub(super) fn show(answer: &PlaceOrderResponse, key: &str) -> String {
     let mut text = if order.is_empty() { String::new() } else { format!("order    {order}\nkey      {key}\n") };
     text.push_str(&format!("outcome  {outcome}\n"));
     if let Some(price) = &answer.price {
-        text.push_str(&format!("\n{}", show_price(price)));
+        text.push_str(&format!("\n{}", show_price(price, "total")));
     }
     if !next.is_empty() {
         text.push_str(&format!("\nnext     {next}"));

@@ -7,9 +7,9 @@ use spillway_contracts::order::v1::{
     OrderState, WatchOrderRequest, WatchOrderResponse, order_service_client::OrderServiceClient,
 };
 use spillway_middleware::{Client, status::to_fault};
-use spillway_types::Class;
+use spillway_types::{Class, Fault, Reason};
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::{show_event, state};
 use crate::{client::Peer, commands::Context, output::Failure};
@@ -48,58 +48,58 @@ impl Watch {
         let give_up = context.platform.timeout().map(|timeout| Instant::now() + timeout);
         let mut progress = Progress { after, state: OrderState::Unspecified, silent_since: Instant::now() };
         loop {
-            let Err(broken) = follow(&mut orders, &order, &mut progress, give_up, context).await else {
+            let Err(status) = follow(&mut orders, &order, &mut progress, give_up, context).await? else {
                 context.output.remark(&ended(&order, progress.state));
                 return Ok(());
-            };
-            let status = match broken {
-                Broken::Print(failure) => return Err(failure),
-                Broken::Stream(status) => status,
             };
             let fault = to_fault(&status);
             let late = give_up.is_some_and(|at| Instant::now() >= at);
             let gone = progress.silent_since.elapsed() > RESUME_FOR;
             // A platform that was never heard is more likely not there than about to come back.
             let unheard = progress.state == OrderState::Unspecified && fault.reason.class() == Class::Transient;
-            if fault.reason.class() == Class::Terminal || late || gone || unheard {
-                let failure = orders.failure("the order cannot be followed", &status);
-                return Err(match progress.after {
-                    0 => failure,
-                    after => failure.with_next(format!("go on from here: spillway order watch {order} --after {after}")),
-                });
+            let go_on = format!("go on from here: spillway order watch {order} --after {}", progress.after);
+            if late {
+                let fault = Fault::new(Reason::DeadlineExceeded, "it is not final yet, and the --timeout is over");
+                return Err(Failure::call("the order was not followed to its end", fault).with_only_next(go_on));
             }
-            context.output.remark(&format!("The stream broke ({}); taking it up after v{}.", fault.reason, progress.after));
+            if fault.reason.class() == Class::Terminal || gone || unheard {
+                let failure = orders.failure("the order cannot be followed", &status);
+                return Err(if progress.after == 0 { failure } else { failure.with_next(go_on) });
+            }
+            context
+                .output
+                .remark(&format!("The stream broke ({}); taking it up after v{}.", fault.reason, progress.after));
             tokio::time::sleep(fault.retry_after.unwrap_or(RESUME_PAUSE)).await;
         }
     }
 }
 
-/// Why there is no more of a stream.
-enum Broken {
-    Stream(Status),
-    Print(Failure),
-}
-
-/// Prints events until the stream ends, which it does in good order when the order is final.
+/// Prints events until the stream ends: in good order when the order is final, else with why it broke.
 async fn follow(
     orders: &mut Peer<OrderServiceClient<Client>>,
     order: &str,
     progress: &mut Progress,
     give_up: Option<Instant>,
     context: &Context,
-) -> Result<(), Broken> {
-    let mut request = tonic::Request::new(WatchOrderRequest { order_id: order.to_owned(), after_version: progress.after });
+) -> Result<Result<(), Status>, Failure> {
+    let mut request = Request::new(WatchOrderRequest { order_id: order.to_owned(), after_version: progress.after });
     if let Some(at) = give_up {
         request.set_timeout(at.saturating_duration_since(Instant::now()));
     }
-    let mut stream = orders.client.watch_order(request).await.map_err(Broken::Stream)?.into_inner();
-    while let Some(heard) = stream.message().await.map_err(Broken::Stream)? {
+    let mut stream = match orders.client.watch_order(request).await {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return Ok(Err(status)),
+    };
+    loop {
+        let heard = match stream.message().await {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return Ok(Ok(())),
+            Err(status) => return Ok(Err(status)),
+        };
         let event = heard.event.clone().unwrap_or_default();
         *progress = Progress { after: event.version, state: event.to_state(), silent_since: Instant::now() };
-        let line = |heard: &WatchOrderResponse| show_event(&heard.event.clone().unwrap_or_default());
-        context.output.answer_line(&heard, line).map_err(Broken::Print)?;
+        context.output.answer_line(&heard, |_: &WatchOrderResponse| show_event(&event))?;
     }
-    Ok(())
 }
 
 fn ended(order: &str, last: OrderState) -> String {

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use spillway_fulfilment::{
-    domain::{self as parcels, CarrierEvent, PlanShipments, command::CreateWarehouse, command::RecordCarrierEvent},
+    domain::{
+        self as parcels, CarrierEvent,
+        command::{CancelShipments, CreateWarehouse, PlanShipments, RecordCarrierEvent},
+    },
     store::Desk,
 };
 use spillway_inventory::{
@@ -218,7 +221,7 @@ impl Shop {
         let void = Void { payment_id: id, reason: cause.message.clone(), only_if_unpaid: false };
         self.ask_till(till::Command::Void(void)).await.unwrap();
         self.record(id, Record::Compensating { cause }).await;
-        let cancel = parcels::command::CancelShipments { order_id: id, reason: "turned back".to_owned() };
+        let cancel = CancelShipments { order_id: id, reason: "turned back".to_owned() };
         self.ask_parcels(parcels::Command::Cancel(cancel)).await;
         self.advance(id, wish, Move::Cancel).await;
         self.ask_stock(stock::Command::Release(id)).await.unwrap();
