@@ -1,4 +1,11 @@
 //! The real binary, killed again and again in the middle of a sale. Judged by a journal that the buyers keep themselves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it did"
+)]
 
 use std::{
     collections::BTreeMap,

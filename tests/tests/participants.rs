@@ -2,6 +2,12 @@
 //!
 //! A scenario runs on a platform of its own; at its end the platform is drained, state, audit and events are compared,
 //! and `verify` judges the databases.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test ends where an answer is not what it must be, and says so"
+)]
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

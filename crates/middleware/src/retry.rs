@@ -3,7 +3,8 @@
 //! UNAVAILABLE certainly had no effect and is tried again for every method; an unknown outcome only where the proto
 //! calls the method idempotent; RESOURCE_EXHAUSTED only when the server says when. A server's pushback is obeyed, to
 //! the millisecond or for good. No retry begins that cannot end in the time left, and headers that begin an answer
-//! commit the call. Waits have full jitter, also at the cap, where tower's back-off has none.
+//! commit the call. Waits have full jitter, also at the cap, where tower's back-off has none. A write of which one attempt
+//! ended in doubt stays in doubt until an attempt is answered: that the last one found nobody says nothing of the first.
 //!
 //! Streams refused before they began (REFUSED_STREAM) arrive as UNAVAILABLE and need no rule of their own; they count
 //! as attempts, which is stricter than A6.
@@ -31,7 +32,7 @@ use crate::{
     config::RetryConfig,
     deadline::Deadline,
     median::Median,
-    policy::Policies,
+    policy::{Kind, Policies, Policy},
     status::{Pushback, from_tonic, pushback_of},
 };
 
@@ -63,8 +64,10 @@ struct Progress {
     attempts: u32,
     /// Random waits since the beginning, or since a pushback: the back-off starts anew after one.
     backoffs: u32,
-    idempotent: bool,
+    policy: Policy,
     deadline: Option<Instant>,
+    /// The first failure that may have had an effect.
+    doubt: Option<Status>,
 }
 
 // === impl Retry ===
@@ -116,26 +119,30 @@ where
     let mut progress = Progress {
         attempts: 0,
         backoffs: 0,
-        idempotent: shared.policies.of(parts.uri.path()).idempotent,
+        policy: shared.policies.of(parts.uri.path()),
         deadline: parts.extensions.get::<Deadline>().map(|deadline| deadline.0),
+        doubt: None,
     };
     loop {
         let began = Instant::now();
         let answer = ready.call(Request::from_parts(progress.head(&parts), replay::body(&bytes))).await;
         progress.attempts += 1;
-        let retry = match &answer {
-            Ok(response) => match early_failure(response) {
-                Some(status) => shared.schedule(&mut progress, &status),
-                None => {
-                    shared.usual.record(began.elapsed());
-                    None
-                }
-            },
-            Err(status) => shared.schedule(&mut progress, status),
+        let failure = match &answer {
+            Ok(response) => early_failure(response),
+            Err(status) => Some(status.clone()),
         };
-        let Some((wait, token)) = retry else { return answer };
+        let Some(failure) = failure else {
+            shared.usual.record(began.elapsed());
+            return answer;
+        };
+        let Some((wait, token)) = shared.schedule(&mut progress, &failure) else {
+            return progress.in_doubt(&failure).map_or(answer, Err);
+        };
+        progress.note(failure);
         sleep(wait).await;
-        poll_fn(|cx| ready.poll_ready(cx)).await?;
+        if let Err(failure) = poll_fn(|cx| ready.poll_ready(cx)).await {
+            return Err(progress.in_doubt(&failure).unwrap_or(failure));
+        }
         token.spend();
     }
 }
@@ -152,7 +159,7 @@ impl Shared {
             (Class::Success | Class::Terminal, _) | (_, Pushback::Never) | (Class::Overload, Pushback::Absent) => {
                 return None;
             }
-            (Class::Unknown, _) if !progress.idempotent => return None,
+            (Class::Unknown, _) if !progress.policy.idempotent => return None,
             (Class::Transient | Class::Overload | Class::Unknown, Pushback::After(wait)) => {
                 progress.backoffs = 0;
                 wait
@@ -188,6 +195,22 @@ impl Progress {
             parts.headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(self.attempts));
         }
         parts
+    }
+
+    /// Remembers a failure that is tried again, if it may have had an effect.
+    fn note(&mut self, failure: Status) {
+        let unknown = from_tonic(failure.code()).class() == Class::Unknown;
+        if unknown && self.policy.kind == Kind::Write && self.doubt.is_none() {
+            self.doubt = Some(failure);
+        }
+    }
+
+    /// What to say in place of a last failure that had no effect, when an earlier one may have had.
+    fn in_doubt(&mut self, last: &Status) -> Option<Status> {
+        match from_tonic(last.code()).class() {
+            Class::Transient | Class::Overload => self.doubt.take(),
+            Class::Success | Class::Terminal | Class::Unknown => None,
+        }
     }
 }
 

@@ -15,8 +15,8 @@
 //! A check is one SQL statement that gives the rows which should not be. Statements over one file judge every row: a
 //! statement sees one snapshot of a file, and each file is consistent at every commit. Files are no snapshot of each
 //! other, so a statement across files judges only what is at rest (its saga ended, or its row last changed, a moment
-//! ago), and what it finds counts only if it is found again: it looks [`Options::looks`] times at the most, with
-//! [`Options::pause`] between, and reports what every look has found.
+//! ago; where something has just ended, that moment is waited for), and what it finds counts only if it is found again:
+//! it looks [`Options::looks`] times at the most, with [`Options::pause`] between, and reports what every look has found.
 //!
 //! A check that had nothing to judge says so: that is no proof.
 
@@ -53,6 +53,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// How far back effects are compared with idempotency records: a day less than those are kept, so that a record which is
 /// just being removed is not missed.
 const RECORDS_KEPT: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+/// What has written something within the time that makes for rest.
+const JUST_NOW: &str = "select count(*) from orchestrator.saga where updated > (select quiet_since from moment)";
 
 /// How patiently to look, and how much to report.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +131,11 @@ pub async fn run_with(data: &Path, options: &Options) -> Result<Report, VerifyEr
 /// Makes every check, looking again where it takes that.
 async fn judge(databases: &mut Databases, options: &Options, report: &mut Report) -> Result<(), VerifyError> {
     databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
+    if databases.count("sagas that ended just now", JUST_NOW).await? > 0 {
+        // What ended a moment before we were called is to be judged, too.
+        tokio::time::sleep(options.quiet).await;
+        databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
+    }
     let mut findings = Vec::new();
     for check in all() {
         findings.push(Finding::first(databases, check, options).await?);

@@ -1,4 +1,11 @@
 //! Storage against a real SQLite file: events that outlive crashes, records that are forgotten in time, one writer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it did"
+)]
 
 use std::{
     path::Path,

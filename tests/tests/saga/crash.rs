@@ -1,21 +1,25 @@
 //! The platform stops dead at every call of every order, before the call and after it, and again at every call of the next
-//! life. In the third life every order ends, the same way as if nothing had happened.
+//! life. In the third life every order ends, the same way as if nothing had happened. What was cancelled stays so.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use spillway::platform::Platform;
 use spillway_contracts::orchestrator::v1::PlaceOrderRequest;
+use spillway_saga::Kind;
 use spillway_tests::{
-    faults::{Mishap, On, Script, When},
+    faults::{Call, Mishap, On, Script, VOID, When},
     shop::{Shop, settings, until},
 };
 use spillway_types::Reason;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use crate::{
-    buyer::{Answer, LIMIT, end_of, follow, judge, request, shelf},
-    steps::{CAPTURE_DECLINED, pay_with},
+    buyer::{Answer, LIMIT, cancel, end_of, follow, judge, request, shelf},
+    steps::{self, CAPTURE_DECLINED, pay_with},
 };
 
 /// Buyers at a time.
@@ -198,6 +202,52 @@ async fn an_order_survives_a_crash_at_every_call_and_another_one_at_every_call_a
     let sold = 1 + orders.iter().filter(|order| order.expected.is_none()).count();
     complaints.extend(shelf(shop, SKU, STOCK, sold).await);
     assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
+    judge(data.path()).await;
+    host.crash().await;
+}
+
+/// Cancels an order that has come to its so-manieth call. The saga is held up again at once by the compensation `next`.
+async fn cancel_at(nth: usize, next: Call, shop: &Shop, script: &Script) -> PlaceOrderRequest {
+    let order = request(&format!("cancelled-at-{nth}-before-{next}").replace(['(', ')'], "-"), SKU);
+    let buyer = order.buyer_id.as_str();
+    script.plan(buyer, On::Nth(nth), Mishap::Held(When::Before));
+    script.plan(buyer, On::Call(next), Mishap::Held(When::Before));
+    let doomed = Doomed { request: order.clone(), ends: [(nth, When::Before); 2], expected: Some(Reason::Cancelled) };
+    doomed.place(shop, script).await;
+    let order_id = script.order_id(buyer).unwrap();
+    assert_eq!(timeout(LIMIT, cancel(shop, &order_id)).await.unwrap(), Ok(()), "{buyer}");
+    order
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_cancelled_stays_so_after_a_crash_in_the_middle_of_its_compensations() {
+    let data = tempfile::tempdir().unwrap();
+    let script = Script::new();
+    let mut host = Host::start(data.path(), &script).await;
+    host.shop.stock(SKU, 1_999, STOCK).await;
+    let steps = steps::all();
+    let pivot = 1 + steps.iter().position(|step| step.info.kind == Kind::Pivot).unwrap();
+    let compensations: Vec<_> = steps.iter().filter_map(|step| step.calls.compensation).collect();
+    let points = (1..=pivot).flat_map(|nth| compensations.iter().map(move |next| (nth, *next)));
+    // The arbiter has spoken when a cancellation is answered: it is not among what may still be to do.
+    let points = points.filter(|(_, next)| *next != VOID);
+    let (shop, in_life) = (&host.shop, &script);
+    let orders: Vec<_> = stream::iter(points)
+        .map(|(nth, next)| cancel_at(nth, next, shop, in_life))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    println!("{} orders", orders.len());
+    host.crash().await;
+
+    script.next_life();
+    let host = Host::start(data.path(), &script).await;
+    for order in orders {
+        let buyer = order.buyer_id.clone();
+        let ended = follow(&host.shop, order).await.unwrap();
+        assert_eq!((ended.answer.reason(), ended.complaints), (Some(Reason::Cancelled), vec![]), "{buyer}");
+    }
+    assert_eq!(shelf(&host.shop, SKU, STOCK, 0).await, None);
     judge(data.path()).await;
     host.crash().await;
 }

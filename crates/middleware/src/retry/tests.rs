@@ -39,6 +39,19 @@ async fn an_unknown_outcome_is_tried_again_only_where_that_is_safe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_in_doubt_stays_in_doubt_until_it_is_answered() {
+    let told = async |path: &str, last: Answer| {
+        let server = Double::new([Answer::Broken(Code::Unknown), Answer::Broken(Code::Unavailable), last]);
+        outcome(&mut retry(server), request(path)).await
+    };
+    assert_eq!(told(REPEATABLE, Answer::Broken(Code::Unavailable)).await, Code::Unknown);
+    assert_eq!(told(REPEATABLE, Answer::Refusal(Code::ResourceExhausted)).await, Code::Unknown);
+    assert_eq!(told(REPEATABLE, Answer::Refusal(Code::FailedPrecondition)).await, Code::FailedPrecondition);
+    assert_eq!(told(REPEATABLE, Answer::Good).await, Code::Ok);
+    assert_eq!(told(READ, Answer::Broken(Code::Unavailable)).await, Code::Unavailable, "a read has no effect");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_is_not_argued_with() {
     for code in [
         Code::InvalidArgument,

@@ -109,6 +109,7 @@ struct State {
     pays_late: bool,
     crashed: bool,
     calls: HashMap<(usize, CallKind), u32>,
+    sent: HashSet<(SagaId, usize)>,
     fired: u32,
     violations: Vec<String>,
 }
@@ -166,6 +167,7 @@ impl<const N: usize> Step<Order> for Work<N> {
         if N > PIVOT && cx.output::<Work<PIVOT>>() != Some(&receipt(PIVOT)) {
             return Unknown::permanent(Fault::internal()).into();
         }
+        self.0.watch_repeats(cx, N);
         let quirk = self.0.before(N, CallKind::Run).await;
         let (world, id) = (&self.0, cx.id());
         match quirk {
@@ -317,6 +319,14 @@ impl World {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
+    }
+
+    /// A gate must know a call that may have been made before.
+    fn watch_repeats(&self, cx: &Context<Order>, step: usize) {
+        let mut state = self.lock();
+        if !state.sent.insert((cx.id(), step)) && !cx.redriven() {
+            state.violations.push(format!("{} was sent again as if for the first time", NAMES[step]));
+        }
     }
 
     /// The way to the participant.

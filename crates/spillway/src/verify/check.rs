@@ -20,6 +20,9 @@ pub(super) struct Check {
     /// Counts what is judged.
     pub(super) count: &'static str,
     /// Gives the rows that should not be. The first column is the subject: what a second look finds again.
+    ///
+    /// A full join has a table with its key on the right, never a subquery: SQLite would look through all of that for
+    /// each row on the left. Two subqueries are piled up and counted instead.
     pub(super) violations: &'static str,
 }
 

@@ -6,7 +6,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I6",
         name: "news-taken",
-        title: "each published piece of news was taken by its consumer, once",
+        title: "each published piece of news was taken once",
         about: "pieces of news",
         scope: Scope::Across,
         count: "select count(*) from fulfilment.outbox
@@ -91,8 +91,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(r.order_id, t.key) as order_id, r.version, t.last as told_version, r.state,
                    t.state as told_state
-              from inventory.reservation r
-              full join told t on t.key = r.order_id
+              from told t
+              full join inventory.reservation r on r.order_id = t.key
              where r.version is not coalesce(t.last, 0) or t.state <> r.state",
     },
     Check {
@@ -109,8 +109,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(p.payment_id, t.key) as payment_id, p.version, t.last as told_version, p.state,
                    t.state as told_state
-              from payment.payment p
-              full join told t on t.key = p.payment_id
+              from told t
+              full join payment.payment p on p.payment_id = t.key
              where p.version is not coalesce(t.last, 0) or t.state <> p.state",
     },
     Check {
@@ -127,8 +127,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(p.order_id, t.key) as order_id, p.version, t.last as told_version, p.state,
                    t.state as told_state
-              from fulfilment.shipment_plan p
-              full join told t on t.key = p.order_id
+              from told t
+              full join fulfilment.shipment_plan p on p.order_id = t.key
              where p.version is not coalesce(t.last, 0) or t.state <> p.state",
     },
 ];

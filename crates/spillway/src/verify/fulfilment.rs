@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I2",
         name: "plan-parcels",
-        title: "a plan stands where its parcels stand, and is given up with all of them",
+        title: "a plan stands where its parcels stand",
         about: "plans",
         scope: Scope::Within,
         count: PLANS,
@@ -40,8 +40,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(p.order_id, s.order_id) as order_id, p.state, p.parcels, s.parcels as has_parcels,
                    s.planned, s.dispatched, s.handed_over, s.cancelled
-              from fulfilment.shipment_plan p
-              full join parcel s on s.order_id = p.order_id
+              from parcel s
+              full join fulfilment.shipment_plan p on p.order_id = s.order_id
              where p.order_id is null or p.parcels <> coalesce(s.parcels, 0)
                 or case p.state
                     when 'PLANNED' then s.planned = s.parcels
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I2",
         name: "warehouse-loads",
-        title: "what a warehouse has to send is the parcels that were not given up",
+        title: "what a warehouse has to send is its parcels",
         about: "days of warehouses",
         scope: Scope::Within,
         count: "select count(*) from fulfilment.warehouse_load",
@@ -64,8 +64,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(l.warehouse_id, p.warehouse_id) || ' ' || coalesce(l.day, p.day) as warehouse_and_day,
                    l.parcels, p.parcels as has_parcels
-              from fulfilment.warehouse_load l
-              full join parcel p on p.warehouse_id = l.warehouse_id and p.day = l.day
+              from parcel p
+              full join fulfilment.warehouse_load l on l.warehouse_id = p.warehouse_id and l.day = p.day
              where coalesce(l.parcels, 0) <> coalesce(p.parcels, 0)",
     },
     Check {
@@ -77,25 +77,20 @@ pub(super) const CHECKS: &[Check] = &[
         count: "select count(*) from inventory.reservation_line l join at_rest r on r.order_id = l.order_id
                  where r.status = 'COMPLETED' and l.confirmed > 0",
         violations: "
-            with sold as (
-                select l.order_id, l.sku, l.confirmed as pieces
-                  from inventory.reservation_line l
-                  join at_rest r on r.order_id = l.order_id
-                 where r.status = 'COMPLETED' and l.confirmed > 0
-            ),
-            packed as (
-                select s.order_id, l.value ->> 0 as sku, sum(l.value ->> 1) as pieces
+            with both (order_id, sku, sold, packed) as (
+                select l.order_id, l.sku, l.confirmed, 0
+                  from at_rest r
+                  join inventory.reservation_line l on l.order_id = r.order_id
+                 where r.status = 'COMPLETED'
+                union all
+                select s.order_id, l.value ->> 0, 0, l.value ->> 1
                   from at_rest r
                   join fulfilment.shipment s on s.order_id = r.order_id
                   join json_each(s.lines) l
                  where r.status = 'COMPLETED' and s.state <> 'CANCELLED'
-                 group by s.order_id, l.value ->> 0
             )
-            select coalesce(o.order_id, p.order_id) as order_id, coalesce(o.sku, p.sku) as sku, o.pieces as sold,
-                   p.pieces as packed
-              from sold o
-              full join packed p on p.order_id = o.order_id and p.sku = o.sku
-             where o.pieces is not p.pieces",
+            select order_id, sku, sum(sold) as sold, sum(packed) as packed
+              from both group by order_id, sku having sum(sold) <> sum(packed)",
     },
     Check {
         id: "I5",
@@ -105,16 +100,14 @@ pub(super) const CHECKS: &[Check] = &[
         scope: Scope::Within,
         count: "select count(*) from fulfilment.carrier_report where at > (select kept_since from moment)",
         violations: "
-            with report as (
-                select request_id, min(at) as at, count(*) as times from fulfilment.carrier_report group by request_id
+            with both (request_id, at, asked, booked) as (
+                select request_id, at, 0, 1 from fulfilment.carrier_report
+                union all
+                select request_id, created_at, 1, 0 from fulfilment.idempotency where scope = 'RecordCarrierEvent'
             )
-            select coalesce(r.request_id, i.request_id) as request_id, r.times, i.request_id is not null as is_recorded
-              from report r
-              full join (select request_id, created_at from fulfilment.idempotency
-                          where scope = 'RecordCarrierEvent') i
-                on i.request_id = r.request_id
-             where coalesce(r.at, i.created_at) > (select kept_since from moment)
-               and (i.request_id is null or r.times is not 1)",
+            select request_id, sum(asked) as asked, sum(booked) as booked
+              from both where at > (select kept_since from moment)
+             group by request_id having sum(asked) <> 1 or sum(booked) <> 1",
     },
     Check {
         id: "I11",
@@ -143,9 +136,8 @@ pub(super) const CHECKS: &[Check] = &[
         violations: "
             select coalesce(c.order_id, b.key) as order_id, coalesce(c.version, b.sequence) as version, c.state,
                    b.payload ->> 'order_state' as told
-              from fulfilment.plan_change c
-              full join (select key, sequence, payload from fulfilment.outbox where topic = 'fulfilment.shipments') b
-                on b.key = c.order_id and b.sequence = c.version
+              from (select key, sequence, payload from fulfilment.outbox where topic = 'fulfilment.shipments') b
+              full join fulfilment.plan_change c on c.order_id = b.key and c.version = b.sequence
              where c.state is not b.payload ->> 'order_state'",
     },
 ];

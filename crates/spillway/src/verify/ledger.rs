@@ -45,8 +45,8 @@ pub(super) const CHECKS: &[Check] = &[
             select coalesce(i.sku, j.sku) as sku, i.on_hand, j.on_hand as moved_on_hand,
                    i.available, j.available as moved_available, i.held, j.held as moved_held,
                    i.sold_unshipped, j.sold_unshipped as moved_sold_unshipped
-              from inventory.item i
-              full join journal j on j.sku = i.sku
+              from journal j
+              full join inventory.item i on i.sku = j.sku
              where (i.on_hand, i.available, i.held, i.sold_unshipped) is not
                    (coalesce(j.on_hand, 0), coalesce(j.available, 0), coalesce(j.held, 0), coalesce(j.sold_unshipped, 0))",
     },
@@ -100,7 +100,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I2",
         name: "promise-ends",
-        title: "each promise was made once and reached at most one end, unit by unit",
+        title: "each promise was made once and has at most one end",
         about: "promised lines",
         scope: Scope::Within,
         count: "select count(*) from inventory.reservation_line",
@@ -113,23 +113,20 @@ pub(super) const CHECKS: &[Check] = &[
                        coalesce(-sum(held) filter (where kind = 'RELEASE'), 0) as released,
                        coalesce(-sum(held) filter (where kind = 'EXPIRE'), 0) as expired
                   from inventory.movement where order_id is not null group by order_id, sku
-            ),
-            line as (
-                select l.order_id, l.sku, r.state, l.quantity, l.confirmed,
-                       case r.state when 'CONFIRMED' then l.quantity - l.confirmed when 'RELEASED' then l.quantity
-                                    else 0 end as to_release,
-                       case r.state when 'EXPIRED' then l.quantity else 0 end as to_expire
-                  from inventory.reservation_line l
-                  left join inventory.reservation r on r.order_id = l.order_id
             )
-            select coalesce(l.order_id, m.order_id) as order_id, coalesce(l.sku, m.sku) as sku, l.state, l.quantity,
+            select coalesce(l.order_id, m.order_id) as order_id, coalesce(l.sku, m.sku) as sku, r.state, l.quantity,
                    l.confirmed, m.holds, m.held as moved_held, m.confirmed as moved_confirmed,
                    m.released as moved_released, m.expired as moved_expired
-              from line l
-              full join moved m on m.order_id = l.order_id and m.sku = l.sku
-             where l.state is null or m.holds is not 1
-                or (m.held, m.confirmed, m.released, m.expired) is not
-                   (l.quantity, iif(l.state = 'CONFIRMED', l.confirmed, 0), l.to_release, l.to_expire)",
+              from moved m
+              full join inventory.reservation_line l on l.order_id = m.order_id and l.sku = m.sku
+              left join inventory.reservation r on r.order_id = l.order_id
+             where r.state is null or m.holds is not 1
+                or (m.held, m.confirmed, m.released, m.expired) is not (
+                    l.quantity,
+                    iif(r.state = 'CONFIRMED', l.confirmed, 0),
+                    case r.state when 'CONFIRMED' then l.quantity - l.confirmed when 'RELEASED' then l.quantity
+                                 else 0 end,
+                    iif(r.state = 'EXPIRED', l.quantity, 0))",
     },
     Check {
         id: "I5",
@@ -141,22 +138,15 @@ pub(super) const CHECKS: &[Check] = &[
                  where kind = 'ADJUST' and at > (select kept_since from moment)",
         // A command's record and its movement are written with the same moment.
         violations: "
-            with effect as (
-                select sku, at, count(*) as times from inventory.movement
-                 where kind = 'ADJUST' and at > (select kept_since from moment) group by sku, at
-            ),
-            record as (
-                select answer ->> '$.Item.sku' as sku, created_at as at, count(*) as times
-                  from inventory.idempotency
-                 where (scope = 'AdjustStock' or scope = 'CreateItem' and answer ->> '$.Item.on_hand' <> 0)
-                   and created_at > (select kept_since from moment)
-                 group by 1, 2
+            with both (sku, at, asked, moved) as (
+                select sku, at, 0, 1 from inventory.movement where kind = 'ADJUST'
+                union all
+                select answer ->> '$.Item.sku', created_at, 1, 0 from inventory.idempotency
+                 where scope = 'AdjustStock' or scope = 'CreateItem' and answer ->> '$.Item.on_hand' <> 0
             )
-            select coalesce(e.sku, r.sku) || ' ' || coalesce(e.at, r.at) as sku_and_moment, r.times as asked,
-                   e.times as moved
-              from effect e
-              full join record r on r.sku = e.sku and r.at = e.at
-             where e.times is not r.times",
+            select sku || ' ' || at as sku_and_moment, sum(asked) as asked, sum(moved) as moved
+              from both where at > (select kept_since from moment)
+             group by sku, at having sum(asked) <> sum(moved)",
     },
     Check {
         id: "I11",

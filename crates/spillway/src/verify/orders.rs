@@ -20,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I3",
         name: "paid-orders",
-        title: "a paid order has its money captured, its stock sold, its parcels planned",
+        title: "a paid order: money captured, stock sold, parcels planned",
         about: "paid orders",
         scope: Scope::Across,
         count: "select count(*) from orders.orders o join at_rest r on r.order_id = o.order_id
@@ -88,7 +88,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I15",
         name: "order-trail",
-        title: "an order's trail is numbered 1 to n and ends where the order stands",
+        title: "an order's trail is numbered 1 to n, up to where it stands",
         about: "orders",
         scope: Scope::Within,
         count: "select count(*) from orders.orders",
@@ -100,8 +100,8 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select coalesce(o.order_id, t.order_id) as order_id, o.version, o.state, t.entries, t.last,
                    t.to_state as trail_ends
-              from orders.orders o
-              full join trail t on t.order_id = o.order_id
+              from trail t
+              full join orders.orders o on o.order_id = t.order_id
              where o.order_id is null or o.version <> coalesce(t.last, 0) or coalesce(t.last, 0) <> coalesce(t.entries, 0)
                 or t.to_state <> o.state",
     },
@@ -115,9 +115,8 @@ pub(super) const CHECKS: &[Check] = &[
         violations: "
             select coalesce(e.order_id, b.key) as order_id, coalesce(e.version, b.sequence) as version,
                    e.name, b.payload ->> 'name' as told_name, e.to_state, b.payload ->> 'to_state' as told_to_state
-              from orders.order_event e
-              full join (select key, sequence, payload from orders.outbox where topic = 'order.state_changed') b
-                on b.key = e.order_id and b.sequence = e.version
+              from (select key, sequence, payload from orders.outbox where topic = 'order.state_changed') b
+              full join orders.order_event e on e.order_id = b.key and e.version = b.sequence
              where e.name is not b.payload ->> 'name' or e.from_state is not b.payload ->> 'from_state'
                 or e.to_state is not b.payload ->> 'to_state'",
     },
@@ -152,7 +151,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I16",
         name: "price-snapshots",
-        title: "wish, reservation, order and journal name the same lines and prices",
+        title: "wish, reservation, order, journal: same lines, same prices",
         about: "orders with a price",
         scope: Scope::Across,
         count: "select count(*) from orders.orders o join at_rest r on r.order_id = o.order_id

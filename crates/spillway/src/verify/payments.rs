@@ -165,23 +165,18 @@ pub(super) const CHECKS: &[Check] = &[
                      + (select count(distinct transfer_id) from payment.wallet_entry
                          where transfer_id glob 'grant:*' and at > (select kept_since from moment))",
         violations: "
-            with effect as (
-                select 'GrantPoints' as scope, substr(transfer_id, 7) as request_id, min(at) as at,
-                       count(distinct buyer_id) as times
-                  from payment.wallet_entry where transfer_id glob 'grant:*' group by transfer_id
+            with both (request_id, method, at, asked, done) as (
+                select substr(transfer_id, 7), 'GrantPoints', at, 0, 1 from payment.wallet_entry
+                 where transfer_id glob 'grant:*' and account = 'points:available'
                 union all
-                select 'Refund', request_id, min(created_at), count(*) from payment.refund group by request_id
-            ),
-            record as (
-                select scope, request_id, created_at as at from payment.idempotency
+                select request_id, 'Refund', created_at, 0, 1 from payment.refund
+                union all
+                select request_id, scope, created_at, 1, 0 from payment.idempotency
                  where scope in ('GrantPoints', 'Refund') and json_type(answer, '$.Ok') is not null
             )
-            select coalesce(e.request_id, r.request_id) as request_id, coalesce(e.scope, r.scope) as method,
-                   r.request_id is not null as is_recorded, e.times
-              from effect e
-              full join record r on r.scope = e.scope and r.request_id = e.request_id
-             where coalesce(e.at, r.at) > (select kept_since from moment)
-               and (r.request_id is null or e.times is not 1)",
+            select request_id, method, sum(asked) as asked, sum(done) as done
+              from both where at > (select kept_since from moment)
+             group by request_id, method having sum(asked) <> 1 or sum(done) <> 1",
     },
     Check {
         id: "I11",

@@ -55,9 +55,10 @@ pub struct Totals {
     pub refunded: Vec<Money>,
 }
 
-/// Width of the first two columns.
+/// Width of the first column.
 const ID: usize = 6;
-const TITLE: usize = 66;
+/// Width of the second; no title is longer.
+pub(super) const TITLE: usize = 60;
 
 // === impl Report ===
 

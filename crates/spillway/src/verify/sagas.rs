@@ -26,7 +26,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I7",
         name: "saga-progress",
-        title: "a saga that is not finished moves, or waits or is parked for a reason and until a time",
+        title: "an unfinished saga moves, or waits until a named time",
         about: "unfinished sagas",
         scope: Scope::Within,
         count: "select count(*) from orchestrator.saga where id not in (select id from finished)",
@@ -83,7 +83,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I9",
         name: "saga-journals",
-        title: "a finished saga's journal has every step on the side of its end",
+        title: "a finished saga's journal has each step on its side",
         about: "finished sagas",
         scope: Scope::Within,
         count: FINISHED,
@@ -104,7 +104,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I10",
         name: "saga-causes",
-        title: "a saga that turned back or was refused says why, and no other does",
+        title: "a saga that turned back or was refused says why, no other",
         about: "sagas",
         scope: Scope::Within,
         count: SAGAS,
@@ -121,7 +121,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "I10",
         name: "saga-turns",
-        title: "nothing but Void comes before turning back is decided, and nothing after the money was taken",
+        title: "undone only once that is decided, never after capture",
         about: "unfinished sagas",
         scope: Scope::Across,
         count: "select count(*) from orchestrator.saga where id not in (select id from finished)",
