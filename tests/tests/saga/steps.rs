@@ -12,13 +12,15 @@ use spillway_saga::{Kind, StepInfo, StepPolicy};
 use spillway_tests::faults::{CANCEL_ORDER, Call, PAY_ORDER, VOID};
 use spillway_types::{Fault, Money, Reason};
 
+/// How a participant refuses for business reasons: what the order is like, and the reason.
+pub(crate) type Refusal = (fn(&mut PlaceOrderRequest), Reason);
+
 /// A step's calls.
 pub(crate) struct Calls {
     step: &'static str,
     pub(crate) forward: Call,
     pub(crate) compensation: Option<Call>,
-    /// How its participant refuses for business reasons: what the order is like, and the reason.
-    pub(crate) refusals: &'static [(fn(&mut PlaceOrderRequest), Reason)],
+    pub(crate) refusals: &'static [Refusal],
 }
 
 /// A step with its calls.
