@@ -110,6 +110,9 @@ async fn a_slow_payment_is_processing_and_can_still_be_cancelled() {
     };
     let cancelled = shop.checkout.cancel_order(cancel.clone()).await.unwrap().into_inner();
     assert_eq!(cancelled.state(), OrderState::Cancelled);
+    let find = GetOrderRequest { order_id: placed.order_id.clone() };
+    let order = shop.orders.get_order(find).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(order.state(), OrderState::Cancelled, "who was told can read it");
     let last = moves.message().await.unwrap().unwrap().event.unwrap();
     assert_eq!(last.to_state(), OrderState::Cancelled);
     assert!(moves.message().await.unwrap().is_none(), "the stream ends with the order");

@@ -17,9 +17,11 @@ use spillway_types::RequestId;
 use crate::{
     cli::{self, Cli, Command, DemoArgs, Idle, values},
     client::Platform,
+    commands::dev::DevError,
     config::{self, Settings},
     demo::{self, Plan},
     output::{Exit, Failure, Output},
+    platform::PlatformError,
 };
 
 /// What every command has at hand.
@@ -74,7 +76,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Config => {}
         Command::Dev(_) => {
             let _telemetry = logs(&settings)?;
-            dev::run(settings).await.map_err(|error| Failure::ours("the platform does not run", &error))?;
+            dev::run(settings).await.map_err(|error| not_running(&error))?;
         }
         Command::Demo(args) => return demo(settings, &args).await,
         Command::Verify(_) => return verify::run(&settings.data.dir, output).await,
@@ -94,6 +96,17 @@ async fn demo(settings: Settings, args: &DemoArgs) -> Result<Exit, Failure> {
     let good = demo::run(settings, Plan { buyers, stock, concurrency, exit }).await;
     let good = good.map_err(|error| Failure::ours("the demo was not played to its end", &error))?;
     Ok(if good { Exit::Done } else { Exit::Refused })
+}
+
+fn not_running(error: &DevError) -> Failure {
+    let failure = Failure::ours("the platform does not run", error);
+    match error {
+        DevError::Platform(PlatformError::Listen { .. }) => {
+            let elsewhere = "--set SERVICE.listen=IP:PORT, --data-dir DIR";
+            failure.with_next(format!("if it runs already, use that one; else let this one run elsewhere: {elsewhere}"))
+        }
+        DevError::Platform(_) | DevError::Io(_) => failure,
+    }
 }
 
 fn logs(settings: &Settings) -> Result<telemetry::Telemetry, Failure> {

@@ -1,16 +1,9 @@
 //! `spillway demo`: a flash sale on the real platform, with the proof at the end.
 
-use std::{
-    fmt, fs, io,
-    io::Write,
-    path::Path,
-    time::Duration,
-};
+use std::{fmt, fs, io, io::Write, path::Path, time::Duration};
 
 use hdrhistogram::Histogram;
-use spillway_contracts::orchestrator::v1::{
-    ListSagasRequest, SagaState, saga_service_client::SagaServiceClient,
-};
+use spillway_contracts::orchestrator::v1::{ListSagasRequest, SagaState, saga_service_client::SagaServiceClient};
 use spillway_middleware::{Client, Preset};
 use spillway_runtime::{policies, shutdown};
 use tokio::time::Instant;

@@ -176,7 +176,7 @@ async fn the_range_doubles_and_begins_anew_after_a_pushback() {
     let client = retry(Double::new([]));
     let most: Vec<_> = (0..8).map(|backoffs| client.shared.most(backoffs) / 1_000).collect();
     assert_eq!(most, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
-    let mut progress = Progress { attempts: 1, backoffs: 6, idempotent: true, deadline: None };
+    let mut progress = Progress { attempts: 1, backoffs: 6, policy: Policy::read(), deadline: None, doubt: None };
     let pushed = Answer::Pushback(Code::Unavailable, "1");
     let pushed = early_failure(&call(&mut Double::new([pushed]), request(READ)).await.unwrap()).unwrap();
     client.shared.schedule(&mut progress, &pushed).unwrap();

@@ -39,7 +39,13 @@ pub(super) async fn handle(api: &Api, request: CancelOrderRequest) -> Result<Can
         Fault::new(Reason::DeadlineExceeded, "it is not decided yet whether the order is cancelled; ask again")
     })?;
     match snapshot.fate {
-        Fate::Back => Ok(CancelOrderResponse { order_id: order_id.to_string(), state: OrderState::Cancelled.into() }),
+        Fate::Back => {
+            // Certain already; whoever reads the order next shall see it too, as far as there is time for that.
+            if tokio::time::timeout_at(answer_by, handle.left()).await.is_err() {
+                tracing::debug!(%order_id, "answered a cancellation before all of it was undone");
+            }
+            Ok(CancelOrderResponse { order_id: order_id.to_string(), state: OrderState::Cancelled.into() })
+        }
         // It left memory before that was known: parked, since Void has had no answer, or the service is shutting down.
         Fate::Open => {
             Err(Fault::new(Reason::OutcomeUnknown, "it is not decided yet whether the order is cancelled; ask again")
