@@ -67,7 +67,8 @@ pub(super) const CHECKS: &[Check] = &[
                   from inventory.movement
                 window past as (partition by sku order by position)
             )
-            select position, sku, kind, order_id, imbalance, available, held, sold_unshipped, at
+            select position, sku, kind, order_id, imbalance, available, held, sold_unshipped,
+                   strftime('%FT%TZ', at / 1000000, 'unixepoch') as moment
               from running
              where imbalance <> 0 or min(available, held, sold_unshipped) < 0
              order by position",

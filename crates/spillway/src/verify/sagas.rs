@@ -31,7 +31,8 @@ pub(super) const CHECKS: &[Check] = &[
         scope: Scope::Within,
         count: "select count(*) from orchestrator.saga where id not in (select id from finished)",
         violations: "
-            select id, status, direction, drives, attempts, updated, wakeup, parked
+            select id, status, direction, drives, attempts, strftime('%FT%TZ', updated / 1000000, 'unixepoch') as last_word,
+                   strftime('%FT%TZ', wakeup / 1000000, 'unixepoch') as wakes, parked
               from orchestrator.saga
              where status in ('RUNNING', 'COMPENSATING') and updated <= (select stuck_since from moment)
                 or status = 'WAITING' and wakeup is null
@@ -75,7 +76,7 @@ pub(super) const CHECKS: &[Check] = &[
         scope: Scope::Across,
         count: "select count(*) from orders.orders",
         violations: "
-            select o.order_id, o.state, o.buyer_id, o.created_at
+            select o.order_id, o.state, o.buyer_id, strftime('%FT%TZ', o.created_at / 1000000, 'unixepoch') as created
               from orders.orders o
              where o.created_at <= (select quiet_since from moment)
                and o.order_id not in (select id from orchestrator.saga)",

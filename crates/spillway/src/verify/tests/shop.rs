@@ -17,7 +17,7 @@ use spillway_inventory::{
     store::Ledger,
 };
 use spillway_orchestrator::{
-    domain::{NewOrder, PriceSnapshot, PricedLine, order::Address},
+    domain::{PriceSnapshot, PricedLine, order::Address},
     store::{DurableLog, sqlite::SqliteReader},
 };
 use spillway_order::{
@@ -43,9 +43,13 @@ use spillway_storage::{
     group_commit::{self, Limits},
 };
 use spillway_types::{
-    BuyerId, Clock, Fault, Fingerprint, ManualClock, Money, OrderId, Reason, RequestId, ShipmentId, SystemClock,
-    TenantId, Timestamp, id::Partition,
+    Clock, Fault, Fingerprint, ManualClock, Money, OrderId, Reason, RequestId, ShipmentId, SystemClock, TenantId,
+    Timestamp, id::Partition,
 };
+
+use self::wish::{Wish, buyer};
+
+mod wish;
 
 const LIMITS: Limits = Limits { batch_max: 64, queue_max: 1_024 };
 /// The provider answers at once.
@@ -75,24 +79,11 @@ pub(super) struct Shop {
     log: DurableLog<SqliteReader>,
 }
 
-/// What somebody wants, and how it is paid.
-pub(super) struct Wish {
-    buyer: &'static str,
-    lines: &'static [(&'static str, u32)],
-    points: i64,
-    coupon: Option<&'static str>,
-    instrument: &'static str,
-}
-
 /// Orders by their buyers' names.
 pub(super) type Ids = Vec<(&'static str, OrderId)>;
 
 pub(super) fn euros(cents: i64) -> Money {
     Money::new(cents, "EUR".parse().unwrap())
-}
-
-fn buyer(name: &str) -> BuyerId {
-    BuyerId::new(name).unwrap()
 }
 
 impl Shop {
@@ -407,32 +398,6 @@ impl Shop {
 
     async fn ask_parcels(&self, command: parcels::Command) {
         self.parcels.submit(command).await.unwrap().unwrap();
-    }
-}
-
-impl Wish {
-    fn of(buyer: &'static str, lines: &'static [(&'static str, u32)]) -> Self {
-        Self { buyer, lines, points: 0, coupon: None, instrument: "sandbox:approved" }
-    }
-
-    fn order(&self) -> NewOrder {
-        NewOrder {
-            tenant: TenantId::default(),
-            buyer_id: buyer(self.buyer),
-            request_id: RequestId::random(),
-            lines: self.lines.iter().map(|(sku, quantity)| (sku.parse().unwrap(), *quantity)).collect(),
-            instrument: self.instrument.to_owned(),
-            points: self.points,
-            coupon_code: self.coupon.map(|code| code.parse().unwrap()),
-            address: Address {
-                recipient: self.buyer.to_owned(),
-                region: "DE".to_owned(),
-                lines: vec!["Marktplatz 1".to_owned()],
-                postal_code: "20095".to_owned(),
-                city: "Hamburg".to_owned(),
-            },
-            expected_total: None,
-        }
     }
 }
 
