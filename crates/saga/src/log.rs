@@ -192,7 +192,7 @@ pub enum Record {
 /// How a finished saga went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// A line a step.
+    /// A line a step that was sent: of a saga that was refused at once, that is one.
     pub steps: Vec<JournalStep>,
 }
 

@@ -18,7 +18,7 @@ use super::{Mailbox, Shared};
 use crate::{
     context::SagaId,
     definition::Definition,
-    log::{Journal, JournalStep, LogError, Record},
+    log::{Journal, JournalStep, LogError, Record, StepState},
     plan::PlannedStep,
     policy::Backoff,
     progress::{Course, Event, Next, Progress, Write},
@@ -225,7 +225,8 @@ impl Driver {
                 output: self.outputs[n].as_ref().and_then(|output| self.definition.step(n).encode(output)),
             }
         };
-        Journal { steps: self.definition.plan.steps.iter().enumerate().map(line).collect() }
+        let was_sent = |(n, _): &(usize, &PlannedStep)| self.progress.state(*n) != StepState::Idle;
+        Journal { steps: self.definition.plan.steps.iter().enumerate().filter(was_sent).map(line).collect() }
     }
 
     fn read_mail(&mut self) {

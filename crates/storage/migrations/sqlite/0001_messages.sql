@@ -35,6 +35,6 @@ create table idempotency (
     answer      text    not null, -- JSON
     created_at  integer not null, -- microseconds since the Unix epoch
     constraint idempotency_pk primary key (scope, request_id)
-) strict, without rowid;
+) strict;
 
 create index idempotency_created_ix on idempotency (created_at);

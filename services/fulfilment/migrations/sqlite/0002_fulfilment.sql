@@ -47,7 +47,7 @@ create table shipment_plan (
     ),
     constraint shipment_plan_refusal_ck check ((refusal is not null) = (state = 'REFUSED')),
     constraint shipment_plan_parcels_ck check ((parcels > 0) = (version > 0))
-) strict, without rowid;
+) strict;
 
 -- The parcels of a plan. Their ids are derived from the order's, so that planning again names the same ones.
 create table shipment (
@@ -66,7 +66,7 @@ create table shipment (
     constraint shipment_state_ck check (
         state in ('PLANNED', 'DISPATCHED', 'HANDED_OVER', 'DELIVERED', 'CANCELLED', 'LOST', 'RECEIVED')
     )
-) strict, without rowid;
+) strict;
 
 -- Carriers and listings know a parcel by its own id.
 create index shipment_id_ix on shipment (shipment_id);

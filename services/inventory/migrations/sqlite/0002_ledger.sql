@@ -37,7 +37,7 @@ create table reservation (
     constraint reservation_state_ck check (state in ('HELD', 'PINNED', 'CONFIRMED', 'RELEASED', 'EXPIRED', 'REFUSED')),
     constraint reservation_expiry_ck check ((expires_at is not null) = (state = 'HELD')),
     constraint reservation_refusal_ck check ((refusal is not null) = (state = 'REFUSED'))
-) strict, without rowid;
+) strict;
 
 create index reservation_lapsing_ix on reservation (expires_at) where state = 'HELD';
 

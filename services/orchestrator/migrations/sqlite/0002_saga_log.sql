@@ -25,7 +25,7 @@ create table saga (
         'RUNNING', 'COMPENSATING', 'WAITING', 'PARKED', 'PAUSED', 'COMPLETED', 'REFUSED', 'COMPENSATED'
     )),
     constraint saga_journal_ck check ((journal is not null) = (status in ('COMPLETED', 'REFUSED', 'COMPENSATED')))
-) strict, without rowid;
+) strict;
 
 -- Recovery reads what is unfinished, and nothing of the millions that are not.
 create index saga_unfinished_ix on saga (created, id) where status not in ('COMPLETED', 'REFUSED', 'COMPENSATED');

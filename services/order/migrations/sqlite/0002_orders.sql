@@ -30,7 +30,7 @@ create table orders (
         version >= 0 and (version = 0) = (fingerprint is null)
         and (version > 0 or state = 'CANCELLED') and (version = 0 or buyer_id is not null)
     )
-) strict, without rowid;
+) strict;
 
 -- Lists go newest first by buyer, or by state; an order's id sorts by the time of its minting.
 create index orders_buyer_ix on orders (tenant_id, buyer_id, order_id);

@@ -38,7 +38,7 @@ create table payment (
     constraint payment_refunds_ck check (refunded_points between 0 and claimed_points and claimed_points <= points
                                      and refunded_method between 0 and claimed_method and claimed_method <= method),
     constraint payment_decline_ck check (decline is not null or state <> 'DECLINED')
-) strict, without rowid;
+) strict;
 
 create index payment_newest_ix on payment (created_at, payment_id);
 -- What the provider still has to be asked about.
