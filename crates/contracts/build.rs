@@ -26,9 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file_descriptor_set();
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptor.bin"), set.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .include_file("contracts.rs")
-        .compile_fds(set)?;
+    tonic_prost_build::configure().include_file("contracts.rs").compile_fds(set)?;
     Ok(())
 }
 

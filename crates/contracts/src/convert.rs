@@ -35,21 +35,14 @@ pub const MAX_TEXT: usize = 256;
 /// An amount of money.
 pub fn to_money(money: Money) -> type_::Money {
     let (units, nanos) = money.to_units();
-    type_::Money {
-        currency_code: money.currency.as_str().to_owned(),
-        units,
-        nanos,
-    }
+    type_::Money { currency_code: money.currency.as_str().to_owned(), units, nanos }
 }
 
 /// A moment.
 pub fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
     let micros = time.as_micros();
     let nanos = micros.rem_euclid(1_000_000) * 1_000;
-    prost_types::Timestamp {
-        seconds: micros.div_euclid(1_000_000),
-        nanos: i32::try_from(nanos).unwrap_or_default(),
-    }
+    prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos: i32::try_from(nanos).unwrap_or_default() }
 }
 
 /// A span of time; stops at the end of the range.
@@ -73,10 +66,7 @@ pub fn from_money(money: &type_::Money) -> Result<Money, MoneyError> {
 
 /// A moment, rounded down to the microsecond; stops at the ends of the range.
 pub fn from_timestamp(time: prost_types::Timestamp) -> Timestamp {
-    let micros = time
-        .seconds
-        .saturating_mul(1_000_000)
-        .saturating_add(i64::from(time.nanos).div_euclid(1_000));
+    let micros = time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos).div_euclid(1_000));
     Timestamp::from_micros(micros)
 }
 
@@ -106,21 +96,12 @@ pub fn parsed<T: FromStr<Err: fmt::Display>>(field: &str, text: &str, wrong: &mu
 
 /// A text field that may be empty, parsed: `Some(None)` when it is empty, `None` when it is malformed.
 pub fn optional<T: FromStr<Err: fmt::Display>>(field: &str, text: &str, wrong: &mut Violations) -> Option<Option<T>> {
-    if text.is_empty() {
-        Some(None)
-    } else {
-        wrong.parse(field, text).map(Some)
-    }
+    if text.is_empty() { Some(None) } else { wrong.parse(field, text).map(Some) }
 }
 
 /// A caller's idempotency key.
 pub fn request_id(field: &str, text: &str, wrong: &mut Violations) -> Option<RequestId> {
-    uuid(
-        field,
-        text,
-        "is required: mint a UUID per request and repeat it when you try again",
-        wrong,
-    )
+    uuid(field, text, "is required: mint a UUID per request and repeat it when you try again", wrong)
 }
 
 /// The id of an order, or of its saga, reservation or payment.
@@ -168,10 +149,7 @@ pub fn coupon_code(field: &str, text: &str, wrong: &mut Violations) -> Option<Op
 /// A text for people of at most [`MAX_TEXT`] bytes, without control characters; may be empty.
 pub fn text(field: &str, text: &str, wrong: &mut Violations) -> Option<String> {
     if text.len() > MAX_TEXT {
-        wrong.add(
-            field,
-            format!("must be at most {MAX_TEXT} bytes long, has {}", text.len()),
-        );
+        wrong.add(field, format!("must be at most {MAX_TEXT} bytes long, has {}", text.len()));
     } else if text.chars().any(char::is_control) {
         wrong.add(field, "must not hold control characters");
     } else {
@@ -274,10 +252,7 @@ pub fn optional_lines(field: &str, lines: &[Line], wrong: &mut Violations) -> Op
     }
     let mut fits = true;
     for (sku, sum) in sums.iter().filter(|(_, sum)| **sum > MAX_QUANTITY_PER_LINE) {
-        wrong.add(
-            field,
-            format!("{sku} adds up to {sum}; at most {MAX_QUANTITY_PER_LINE} can be asked for"),
-        );
+        wrong.add(field, format!("{sku} adds up to {sum}; at most {MAX_QUANTITY_PER_LINE} can be asked for"));
         fits = false;
     }
     (fits && good == lines.len()).then(|| sums.into_iter().collect())
@@ -285,13 +260,7 @@ pub fn optional_lines(field: &str, lines: &[Line], wrong: &mut Violations) -> Op
 
 /// Lines for the wire.
 pub fn to_lines<'a>(lines: impl IntoIterator<Item = (&'a Sku, u32)>) -> Vec<Line> {
-    lines
-        .into_iter()
-        .map(|(sku, quantity)| Line {
-            sku: sku.as_str().to_owned(),
-            quantity,
-        })
-        .collect()
+    lines.into_iter().map(|(sku, quantity)| Line { sku: sku.as_str().to_owned(), quantity }).collect()
 }
 
 #[cfg(test)]

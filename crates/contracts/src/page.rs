@@ -29,10 +29,7 @@ pub fn page_size(asked: i32, wrong: &mut Violations) -> Option<u32> {
 /// # Panics
 /// Never for cursors made of strings, numbers and tuples, structs or options of them, which is what keys are made of.
 pub fn encode<C: Serialize>(cursor: &C) -> String {
-    #[expect(
-        clippy::expect_used,
-        reason = "JSON can fail only for maps with odd keys, and a key is no map"
-    )]
+    #[expect(clippy::expect_used, reason = "JSON can fail only for maps with odd keys, and a key is no map")]
     let json = serde_json::to_vec(cursor).expect("cursors are plain data");
     URL_SAFE_NO_PAD.encode(json)
 }
@@ -47,10 +44,7 @@ pub fn decode<C: DeserializeOwned>(token: &str, wrong: &mut Violations) -> Optio
         .flatten()
         .and_then(|json| serde_json::from_slice(&json).ok());
     if cursor.is_none() {
-        wrong.add(
-            "page_token",
-            "is not a token that this list has given; start again without one",
-        );
+        wrong.add("page_token", "is not a token that this list has given; start again without one");
     }
     cursor.map(Some)
 }
@@ -61,11 +55,7 @@ pub fn cut<R, C: Serialize>(mut rows: Vec<R>, size: u32, cursor: impl FnOnce(&R)
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let more = rows.len() > size;
     rows.truncate(size);
-    let token = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| encode(&cursor(last)))
-        .unwrap_or_default();
+    let token = rows.last().filter(|_| more).map(|last| encode(&cursor(last))).unwrap_or_default();
     (rows, token)
 }
 
@@ -98,10 +88,7 @@ mod tests {
     #[test]
     fn the_last_page_has_no_token() {
         let (rows, token) = cut(vec![1, 2, 3], 2, |row| *row);
-        assert_eq!(
-            (rows, decode::<i32>(&token, &mut Violations::default())),
-            (vec![1, 2], Some(Some(2)))
-        );
+        assert_eq!((rows, decode::<i32>(&token, &mut Violations::default())), (vec![1, 2], Some(Some(2))));
         assert_eq!(cut(vec![1, 2], 2, |row| *row), (vec![1, 2], String::new()));
         assert_eq!(cut(Vec::<i32>::new(), 2, |row| *row), (Vec::new(), String::new()));
     }

@@ -40,9 +40,7 @@ pub fn methods() -> impl Iterator<Item = Method> {
 
 /// The full names of our services, such as `spillway.order.v1.OrderService`.
 pub fn services() -> impl Iterator<Item = String> {
-    let mut names: Vec<_> = methods()
-        .filter_map(|method| Some(method.path.split('/').nth(1)?.to_owned()))
-        .collect();
+    let mut names: Vec<_> = methods().filter_map(|method| Some(method.path.split('/').nth(1)?.to_owned())).collect();
     names.dedup();
     names.into_iter()
 }

@@ -6,10 +6,7 @@ use super::*;
 
 fn ours() -> Vec<FileDescriptorProto> {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-    set.file
-        .into_iter()
-        .filter(|file| file.package().starts_with("spillway."))
-        .collect()
+    set.file.into_iter().filter(|file| file.package().starts_with("spillway.")).collect()
 }
 
 #[test]
@@ -17,21 +14,10 @@ fn every_method_says_what_calling_it_twice_does() {
     let methods: Vec<_> = methods().collect();
     assert!(methods.len() >= 39, "only {} methods found", methods.len());
     for method in &methods {
-        assert!(
-            method.idempotency.is_safe_to_repeat(),
-            "{} does not say its idempotency_level",
-            method.path
-        );
+        assert!(method.idempotency.is_safe_to_repeat(), "{} does not say its idempotency_level", method.path);
         let verb = method.path.rsplit('/').next().unwrap();
-        let reads = ["Get", "List", "Lookup", "Watch"]
-            .iter()
-            .any(|prefix| verb.starts_with(prefix));
-        assert_eq!(
-            method.idempotency == Idempotency::NoSideEffects,
-            reads,
-            "{}",
-            method.path
-        );
+        let reads = ["Get", "List", "Lookup", "Watch"].iter().any(|prefix| verb.starts_with(prefix));
+        assert_eq!(method.idempotency == Idempotency::NoSideEffects, reads, "{}", method.path);
         assert_eq!(method.server_streaming, verb.starts_with("Watch"), "{}", method.path);
     }
 }
@@ -40,18 +26,11 @@ fn every_method_says_what_calling_it_twice_does() {
 fn every_mutating_request_carries_a_request_id() {
     let reads = ["Get", "List", "Watch", "Explain"];
     for file in ours() {
-        for message in file
-            .message_type
-            .iter()
-            .filter(|message| message.name().ends_with("Request"))
-        {
+        for message in file.message_type.iter().filter(|message| message.name().ends_with("Request")) {
             if reads.iter().any(|prefix| message.name().starts_with(prefix)) {
                 continue;
             }
-            let has = message
-                .field
-                .iter()
-                .any(|field| field.name() == "request_id" && field.r#type() == Type::String);
+            let has = message.field.iter().any(|field| field.name() == "request_id" && field.r#type() == Type::String);
             assert!(has, "{} has no request_id", message.name());
         }
     }
