@@ -22,12 +22,12 @@ need_buf() {
         return
     fi
     need_npm
-    mkdir -p .tools
+    mkdir -p "$tools_home"
     # Installed beside its place and moved there, so that an interrupted download is never taken for a tool.
-    half=$(mktemp -d .tools/half.XXXXXX)
+    half=$(mktemp -d "$tools_home/half.XXXXXX")
     trap 'rm -rf "$half"' EXIT
     npm install --prefix "$half" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error \
-        "@bufbuild/buf@$buf_version"
+        --fetch-timeout=60000 --fetch-retries=3 "@bufbuild/buf@$buf_version"
     "$half/node_modules/.bin/buf" --version >/dev/null
     rm -rf "$buf_home"
     mv "$half" "$buf_home"
