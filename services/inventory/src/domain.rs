@@ -5,7 +5,7 @@
 //! | [`item`] | balances of a SKU and the moves between them |
 //! | [`reservation`] | the states of a reservation and its lines |
 //! | [`command`] | what can be asked of the ledger |
-//! | [`ledger`] | [`decide`](ledger::decide): the judgement of one command |
+//! | [`ledger`] | [`decide`]: the judgement of one command |
 
 pub mod command;
 pub mod item;
