@@ -104,7 +104,7 @@ impl Database {
     /// The connection for the one writer.
     ///
     /// # Errors
-    /// When the file cannot be opened, or another writer does not give it up within [`LOCK_WAIT`].
+    /// When the file cannot be opened, or another writer does not give it up within five seconds.
     pub async fn session<C: Clock>(&self, clock: Arc<C>) -> Result<SqliteSession<C>, StoreError> {
         let lock = lock(&self.path).await?;
         Ok(SqliteSession { path: self.path.clone(), connection: connect(&self.path).await?, clock, _lock: lock })
