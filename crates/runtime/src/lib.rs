@@ -37,6 +37,10 @@ pub use channel::connect;
 pub use server::{Server, ServerConfig};
 pub use telemetry::{Telemetry, TelemetryConfig};
 
+/// The allocator of every process that links this crate.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The policy of every method of the platform, as its proto declares it.
 pub fn policies() -> Policies {
     Policies::new(methods().map(|method| {
