@@ -1,15 +1,16 @@
 //! Checkout and sagas over gRPC: one file a verb; each parses, decides, answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use spillway_contracts::orchestrator::v1::{
     CancelOrderRequest, CancelOrderResponse, GetSagaRequest, GetSagaResponse, ListSagasRequest, ListSagasResponse,
     LookupOrderRequest, LookupOrderResponse, PlaceOrderRequest, PlaceOrderResponse,
     checkout_service_server::CheckoutService, saga_service_server::SagaService,
 };
-use spillway_middleware::status::from_fault;
+use spillway_middleware::{deadline, status::from_fault};
 use spillway_saga::{Engine, Log, LogError, SagaId};
 use spillway_types::{Clock, Fault, OrderId, Reason};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::clients::Catalogue;
@@ -34,10 +35,20 @@ pub(crate) struct Api {
     pub(crate) epoch: i64,
 }
 
+/// What is kept of the caller's time for the way back.
+const ANSWER_RESERVE: Duration = Duration::from_millis(20);
+/// How long to wait for a decision when the caller does not say.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 type Answered<T> = Result<Response<T>, Status>;
 
 fn answered<T>(result: Result<T, Fault>) -> Answered<T> {
     result.map(Response::new).map_err(from_fault)
+}
+
+/// When a caller has to be answered, decided or not.
+fn answer_by() -> Instant {
+    deadline::current().map_or_else(|| Instant::now() + PATIENCE, |at| at - ANSWER_RESERVE)
 }
 
 /// The saga that placed an order carries the order's id.

@@ -7,24 +7,18 @@ use spillway_contracts::{
     orchestrator::v1::{CancelOrderRequest, CancelOrderResponse},
     order::v1::OrderState,
 };
-use spillway_middleware::deadline;
 use spillway_saga::{EngineError, Fate};
 use spillway_types::{BuyerId, Fault, OrderId, Reason, Violations};
-use tokio::time::Instant;
 
-use super::{Api, log_failed, saga_id};
+use super::{Api, answer_by, log_failed, saga_id};
 use crate::domain::{NewOrder, order::is_young};
 
-/// What is kept of the caller's time for the way back.
-const ANSWER_RESERVE: Duration = Duration::from_millis(20);
-/// How long to wait for a decision when the caller does not say.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// When to ask again about a saga that is parked: asking drives it at once, so not too often.
 const UNDECIDED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) async fn handle(api: &Api, request: CancelOrderRequest) -> Result<CancelOrderResponse, Fault> {
     let (order_id, buyer_id, reason) = parse(&request)?;
-    let answer_by = deadline::current().map_or_else(|| Instant::now() + PATIENCE, |at| at - ANSWER_RESERVE);
+    let answer_by = answer_by();
     check_buyer(api, order_id, buyer_id.as_ref()).await?;
     let cause =
         Fault::new(Reason::Cancelled, if reason.is_empty() { "cancelled on request".to_owned() } else { reason });

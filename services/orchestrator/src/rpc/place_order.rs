@@ -6,18 +6,12 @@ use spillway_contracts::{
     convert,
     orchestrator::v1::{PlaceOrderRequest, PlaceOrderResponse},
 };
-use spillway_middleware::deadline;
 use spillway_saga::{NewSaga, StartError, Started};
 use spillway_types::{Fault, OrderId, Reason, TenantId, Violations, id::Partition};
-use tokio::time::Instant;
 
-use super::{Api, convert::address, log_failed, outcome, quote, saga_id};
+use super::{Api, answer_by, convert::address, log_failed, outcome, quote, saga_id};
 use crate::{domain::NewOrder, saga::place_order::PlaceOrder};
 
-/// What is kept of the caller's time for the way back.
-const ANSWER_RESERVE: Duration = Duration::from_millis(20);
-/// How long to wait for a decision when the caller does not say.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest instrument token, in bytes.
 const INSTRUMENT_MAX: usize = 128;
 
@@ -26,7 +20,7 @@ pub(super) async fn handle(api: &Api, request: PlaceOrderRequest) -> Result<Plac
     if request.validate_only {
         return quote::handle(api, &order).await;
     }
-    let answer_by = deadline::current().map_or_else(|| Instant::now() + PATIENCE, |at| at - ANSWER_RESERVE);
+    let answer_by = answer_by();
     let mut handle = start(api, order).await?.handle;
     // The saga goes on whether or not its caller can wait for it.
     let decided = tokio::time::timeout_at(answer_by, handle.answer()).await;
