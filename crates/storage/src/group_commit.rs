@@ -28,6 +28,14 @@ use crate::StoreError;
 /// How often a batch is decided again because another writer was first. Each round, at least one other writer made
 /// progress; with a handful of replicas this many losses in a row mean that something else is wrong.
 const CONFLICT_ROUNDS: u32 = 8;
+/// How often a batch is carried out again because the connection broke. Commands are idempotent, so a batch that had
+/// committed unheard is answered as it was decided then. Further tries are the callers', by their keys: a database that
+/// is away for longer must not keep them waiting past their deadlines.
+const LOST_ROUNDS: u32 = 2;
+
+/// How long a batch may take, commit included; statements have limits of their own, which are shorter, so this one strikes
+/// when the database's machine is gone or frozen. Nobody waits for an answer that long.
+const BATCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause between two looks for records that need not be kept any more. Each look deletes a bounded number, so it is short
 /// enough for a busy service to keep up, and long enough to cost nothing.
@@ -61,9 +69,8 @@ pub trait Store<R: Rules>: Send + 'static {
     /// The session that `load` and `save` speak through.
     fn session(&mut self) -> &mut Self::Session;
 
-    /// Reads every row that the commands may touch, locked in key order where the backend has row locks. `now` is what
-    /// `begin` said, for rows that are picked by time.
-    async fn load(&mut self, commands: &[R::Command], now: Timestamp) -> Result<R::Rows, StoreError>;
+    /// Reads every row that the commands may touch, locked in key order where the backend has row locks.
+    async fn load(&mut self, commands: &[R::Command]) -> Result<R::Rows, StoreError>;
 
     /// Writes what changed, each table with one statement over the whole batch.
     async fn save(&mut self, rows: &R::Rows) -> Result<(), StoreError>;
@@ -72,8 +79,11 @@ pub trait Store<R: Rules>: Send + 'static {
 /// A connection that one worker owns, and its transaction.
 #[async_trait]
 pub trait Session: Send {
-    /// Begins a write transaction and says what time it is for everything judged in it.
-    async fn begin(&mut self) -> Result<Timestamp, StoreError>;
+    /// Begins a write transaction.
+    async fn begin(&mut self) -> Result<(), StoreError>;
+    /// What time it is. Asked once the rows are locked, for everything judged in the transaction: asked before, it could
+    /// be earlier than what another writer did while this one waited for its locks.
+    async fn now(&mut self) -> Result<Timestamp, StoreError>;
     /// Makes it durable.
     async fn commit(&mut self) -> Result<(), StoreError>;
     /// Undoes it, and leaves the session fit for the next `begin`.
@@ -107,6 +117,21 @@ struct Shared {
     committed: Notify,
     batches: AtomicU64,
     commands: AtomicU64,
+    conflicts: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// What a worker has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Transactions that were committed.
+    pub batches: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// Batches that were decided again because another writer was first.
+    pub conflicts: u64,
+    /// Batches that were carried out again because the connection broke.
+    pub lost: u64,
 }
 
 enum Entry<R: Rules> {
@@ -137,6 +162,8 @@ pub fn spawn<R: Rules, S: Store<R>>(store: S, limits: Limits) -> Committer<R> {
         committed: Notify::new(),
         batches: AtomicU64::new(0),
         commands: AtomicU64::new(0),
+        conflicts: AtomicU64::new(0),
+        lost: AtomicU64::new(0),
     });
     let worker =
         Worker { store, queue: commands, shared: Arc::clone(&shared), tidy_at: Instant::now() + TIDY_INTERVAL };
@@ -206,9 +233,26 @@ impl<R: Rules> Committer<R> {
         Ok(())
     }
 
-    /// How many batches and how many commands have been committed so far.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.shared.batches.load(Ordering::Relaxed), self.shared.commands.load(Ordering::Relaxed))
+    /// What has been done so far.
+    pub fn totals(&self) -> Totals {
+        self.shared.totals()
+    }
+
+    /// Reads [`Self::totals`] later on, without keeping the worker alive.
+    pub fn reading(&self) -> impl Fn() -> Totals + Clone + Send + Sync + use<R> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.totals()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn totals(&self) -> Totals {
+        let Self { batches, commands, conflicts, lost, .. } = self;
+        let [batches, commands, conflicts, lost] =
+            [batches, commands, conflicts, lost].map(|counter| counter.load(Ordering::Relaxed));
+        Totals { batches, commands, conflicts, lost }
     }
 }
 
@@ -275,13 +319,21 @@ impl<R: Rules, S: Store<R>> Worker<R, S> {
     }
 
     async fn transact(&mut self, batch: &Batch<R>) -> Result<Vec<R::Answer>, StoreError> {
-        let mut round = 1;
+        let (mut conflicts, mut losses) = (1, 1);
         loop {
-            match self.attempt(batch).await {
-                Err(StoreError::Conflict(key)) if round < CONFLICT_ROUNDS => {
-                    tracing::debug!(key, round, "another writer was first; deciding again");
+            let attempt = tokio::time::timeout(BATCH_WAIT, self.attempt(batch)).await;
+            match attempt.unwrap_or(Err(StoreError::Slow { limit: BATCH_WAIT })) {
+                Err(StoreError::Conflict(key)) if conflicts < CONFLICT_ROUNDS => {
+                    tracing::debug!(key, conflicts, "another writer was first; deciding again");
+                    self.shared.conflicts.fetch_add(1, Ordering::Relaxed);
                     self.store.session().rollback().await?;
-                    round += 1;
+                    conflicts += 1;
+                }
+                Err(error) if error.is_lost_connection() && losses < LOST_ROUNDS => {
+                    tracing::warn!(%error, losses, "the connection broke; carrying the batch out again");
+                    self.shared.lost.fetch_add(1, Ordering::Relaxed);
+                    self.store.session().rollback().await?;
+                    losses += 1;
                 }
                 Err(error) => {
                     if let Err(rollback) = self.store.session().rollback().await {
@@ -295,13 +347,17 @@ impl<R: Rules, S: Store<R>> Worker<R, S> {
     }
 
     async fn attempt(&mut self, batch: &Batch<R>) -> Result<Vec<R::Answer>, StoreError> {
-        let now = self.store.session().begin().await?;
+        self.store.session().begin().await?;
         let mut answers = Vec::with_capacity(batch.commands.len());
-        if !batch.commands.is_empty() {
-            let mut rows = self.store.load(&batch.commands, now).await?;
+        let now = if batch.commands.is_empty() {
+            self.store.session().now().await?
+        } else {
+            let mut rows = self.store.load(&batch.commands).await?;
+            let now = self.store.session().now().await?;
             answers.extend(batch.commands.iter().map(|command| R::decide(&mut rows, command, now)));
             self.store.save(&rows).await?;
-        }
+            now
+        };
         if !batch.published.is_empty() {
             self.store.session().mark_published(&batch.published, now).await?;
         }

@@ -10,9 +10,9 @@ use sqlx::{Row, SqliteConnection};
 use crate::{StoreError, Tracked, sqlite};
 
 /// How long an answer is kept: longer than anybody goes on repeating a request, in microseconds.
-const KEPT_MICROS: i64 = 30 * 24 * 60 * 60 * 1_000_000;
+pub(crate) const KEPT_MICROS: i64 = 30 * 24 * 60 * 60 * 1_000_000;
 /// Most records that one transaction deletes, so that it stays short.
-const FORGET_MAX: i64 = 10_000;
+pub(crate) const FORGET_MAX: i64 = 10_000;
 
 /// Whose key it is: keys of different callers and methods never meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,29 +1,29 @@
 //! The outbox: an event is a row in the transaction that made it true, and a relay publishes it afterwards. Nothing is
 //! published that did not commit, and nothing commits unpublished for ever.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`Relay`] | the loop that claims, publishes and marks |
+//! | `sqlite` | one writer and one relay: positions are given in commit order |
+//! | `postgres` | any number of both: rows are claimed one by one, whatever order they commit in |
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
+use async_trait::async_trait;
 use spillway_types::Timestamp;
-use sqlx::{Row, SqliteConnection, SqlitePool};
-use tokio_util::sync::CancellationToken;
+use sqlx::SqliteConnection;
 
 use crate::{
-    Committer, Rules, StoreError,
-    bus::{Bus, Event},
-    sqlite,
+    StoreError,
+    bus::{Event, Lane},
+    database::Database,
 };
 
-/// Events in one publication: enough to amortise a consumer's commit, small enough to keep its latency low.
-const BATCH_MAX: i64 = 512;
-/// How long the relay sleeps when nobody wakes it; only rows that a crash left behind wait for this.
-const POLL: Duration = Duration::from_secs(1);
-/// Pause between two publications: what commits meanwhile goes with the next, which costs a busy service a good deal less
-/// than a publication a commit, and nobody an event that is noticeably later.
-const PACE: Duration = Duration::from_millis(10);
-/// First pause after a consumer could not take a batch; doubles up to [`BACKOFF_MAX`].
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// Longest pause between two offers of the same batch.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+mod postgres;
+mod relay;
+mod sqlite;
+
+pub use self::relay::Relay;
 
 /// Writes the events of a batch, in the transaction of what caused them.
 ///
@@ -35,7 +35,7 @@ pub async fn save(connection: &mut SqliteConnection, events: &[Event]) -> Result
     });
     let sql = "insert into outbox (event_id, topic, key, sequence, occurred_at, payload)
                select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 from json_each(?1)";
-    sqlite::write(connection, "writing the outbox", sql, rows).await
+    crate::sqlite::write(connection, "writing the outbox", sql, rows).await
 }
 
 /// Marks rows as published.
@@ -48,7 +48,7 @@ pub async fn mark_published(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query("update outbox set published_at = ?2 where position in (select value from json_each(?1))")
-        .bind(sqlite::json(positions)?)
+        .bind(crate::sqlite::json(positions)?)
         .bind(now.as_micros())
         .execute(connection)
         .await
@@ -56,88 +56,86 @@ pub async fn mark_published(
         .map_err(StoreError::database("marking events as published"))
 }
 
-/// Publishes one service's events until told to stop.
-#[derive(Debug)]
-pub struct Relay<R: Rules> {
-    readers: SqlitePool,
-    committer: Committer<R>,
-    /// Highest position handed to the writer for marking. Rows up to here may still look unpublished for a moment; one
-    /// writer assigns positions in commit order, so nothing can appear below it later.
-    handed_over: i64,
+/// Unpublished events that one relay has to itself for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The rows, in the order of `events`.
+    pub positions: Vec<i64>,
+    /// The events; those of one lane in order, and none while a lower one of its lane is unpublished and not among them.
+    pub events: Vec<Event>,
+    /// What tells this claim of a row from every other one: until when it holds, or which restart it came after.
+    pub until: i64,
 }
 
-// === impl Relay ===
+/// How published rows get their marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Marking {
+    /// This many have theirs. Rows that have not are published again.
+    Done(u64),
+    /// The one writer has to mark these with its next transaction.
+    ByWriter(Vec<i64>),
+}
 
-impl<R: Rules> Relay<R> {
-    /// A relay over a service's database; marks travel with the committer's next transaction.
-    pub const fn new(readers: SqlitePool, committer: Committer<R>) -> Self {
-        Self { readers, committer, handed_over: 0 }
-    }
+/// A topic that this outbox publishes, and how much of it is known to have arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The topic.
+    pub topic: String,
+    /// The bus's data in which the rest was measured; empty at first.
+    pub history: String,
+    /// Every consumer has what was published before.
+    pub watermark: Timestamp,
+}
 
-    /// Runs until `stop`. Each event is offered until every consumer has taken it.
-    pub async fn run(mut self, bus: Arc<dyn Bus>, stop: CancellationToken) {
-        let mut pause = BACKOFF_MIN;
-        while !stop.is_cancelled() {
-            match self.publish_batch(&bus).await {
-                Ok(0) => tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = self.committer.committed() => {}
-                    () = tokio::time::sleep(POLL) => {}
-                },
-                Ok(_) => {
-                    pause = BACKOFF_MIN;
-                    tokio::time::sleep(PACE).await;
-                }
-                Err(problem) => {
-                    tracing::warn!(problem, retry_in = ?pause, "events not published; they stay in the outbox");
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                    pause = (pause * 2).min(BACKOFF_MAX);
-                }
-            }
-        }
-    }
+/// What waits to be published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many events.
+    pub unpublished: u64,
+    /// When the oldest of them happened.
+    pub oldest: Option<Timestamp>,
+}
 
-    async fn publish_batch(&mut self, bus: &Arc<dyn Bus>) -> Result<usize, String> {
-        let (positions, events) = self.unpublished().await.map_err(|error| error.to_string())?;
-        let Some(last) = positions.last().copied() else {
-            return Ok(0);
-        };
-        bus.publish(&events).await.map_err(|error| error.to_string())?;
-        let count = positions.len();
-        self.committer.mark_published(positions).await.map_err(|error| error.to_string())?;
-        self.handed_over = last;
-        Ok(count)
-    }
+/// The relay's side of an outbox.
+#[async_trait]
+pub trait Outbox: Send + Sync + fmt::Debug + 'static {
+    /// Takes unpublished events that no other relay has. They are free again after some seconds.
+    async fn claim(&self) -> Result<Claim, StoreError>;
 
-    async fn unpublished(&self) -> Result<(Vec<i64>, Vec<Event>), StoreError> {
-        let rows = sqlx::query(
-            "select position, event_id, topic, key, sequence, occurred_at, payload
-               from outbox
-              where published_at is null and position > ?1
-              order by position limit ?2",
-        )
-        .bind(self.handed_over)
-        .bind(BATCH_MAX)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(StoreError::database("reading the outbox"))?;
-        let mut positions = Vec::with_capacity(rows.len());
-        let mut events = Vec::with_capacity(rows.len());
-        for row in rows {
-            let event_id: String = row.get(1);
-            positions.push(row.get(0));
-            events.push(Event {
-                event_id: event_id.parse().map_err(StoreError::corrupt)?,
-                topic: row.get(2),
-                key: row.get(3),
-                sequence: row.get(4),
-                occurred_at: Timestamp::from_micros(row.get(5)),
-                payload: row.get(6),
-            });
-        }
-        Ok((positions, events))
+    /// Marks what was published, as far as the claim still stands and the topic's stream is still of `history`.
+    async fn mark(&self, claim: &Claim, history: &str) -> Result<Marking, StoreError>;
+
+    /// Gives back what could not be published.
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError>;
+
+    /// Committed events of a lane, published or not, in order.
+    async fn read(&self, lane: &Lane, sequences: RangeInclusive<i64>) -> Result<Vec<Event>, StoreError>;
+
+    /// Notes that a topic is published from here; nothing if that is known.
+    async fn enrol(&self, topic: &str) -> Result<(), StoreError>;
+
+    /// The topics that are published from here.
+    async fn streams(&self) -> Result<Vec<Stream>, StoreError>;
+
+    /// The bus has other data than `stream` was measured in, and may have lost some: all that was published since the
+    /// watermark is unpublished again, and claims end. Nothing if another relay was first.
+    async fn restart(&self, stream: &Stream, history: &str) -> Result<(), StoreError>;
+
+    /// Moves a stream's watermark on, if it is still of the same history.
+    async fn advance(&self, stream: &Stream, watermark: Timestamp) -> Result<(), StoreError>;
+
+    /// The clock that marks rows.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// What waits to be published.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
+}
+
+/// The outbox of a service.
+pub(crate) fn of(database: &Database) -> Arc<dyn Outbox> {
+    match database {
+        Database::Sqlite(database) => Arc::new(sqlite::SqliteOutbox::new(database)),
+        Database::Postgres(database) => Arc::new(postgres::PgOutbox::new(database.clone())),
     }
 }

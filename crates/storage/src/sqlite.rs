@@ -13,12 +13,14 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use spillway_types::{Clock, Timestamp};
 use sqlx::{
-    ConnectOptions, Connection, Row, SqlSafeStr, SqliteConnection, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Session, StoreError};
+use crate::{
+    Session, StoreError,
+    database::{Step, migrator},
+};
 
 /// Versions 3.7.0 to 3.51.2 can corrupt a database when a WAL is reset at the wrong moment (sqlite.org, 3.51.3 release
 /// notes).
@@ -44,27 +46,18 @@ pub struct Database {
 
 /// The writer's connection. There is one a file: the lock sees to it, across processes too.
 #[derive(Debug)]
-pub struct SqliteSession<C> {
+pub struct SqliteSession {
     path: PathBuf,
     connection: SqliteConnection,
-    clock: Arc<C>,
+    clock: Arc<dyn Clock>,
     _lock: File,
 }
 
-/// A migration: its number, what it is about, and its SQL.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Order of application.
-    pub version: i64,
-    /// What it brings, in a few words.
-    pub name: &'static str,
-    /// The statements. Never edited once landed.
-    pub sql: &'static str,
-}
-
-/// The tables of outbox, inbox and idempotency; always migration 1, so a service's own begin at 2.
-const MESSAGES: Step =
-    Step { version: 1, name: "messages", sql: include_str!("../migrations/sqlite/0001_messages.sql") };
+/// The tables that every service has: outbox, inbox and idempotency are always migration 1, so a service's own begin at 2.
+const SHARED: &[Step] = &[
+    Step { version: 1, name: "messages", sql: include_str!("../migrations/sqlite/0001_messages.sql") },
+    Step { version: 1001, name: "dead letters", sql: include_str!("../migrations/sqlite/1001_dead_letters.sql") },
+];
 
 // === impl Database ===
 
@@ -76,13 +69,13 @@ impl Database {
     /// When the file cannot be opened, the library is a version that can corrupt it, or a migration fails or was edited
     /// after it had been applied.
     pub async fn open(path: &Path, steps: &[Step]) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| StoreError::Unfit(format!("{}: {error}", directory.display())))?;
+        }
         let mut writer = connect(path).await?;
         check_version(&mut writer).await?;
-        let migrations = std::iter::once(&MESSAGES).chain(steps).map(|step| {
-            let sql = sqlx::AssertSqlSafe(step.sql).into_sql_str();
-            Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
-        });
-        Migrator::with_migrations(migrations.collect())
+        migrator(SHARED, steps)
             .run(&mut writer)
             .await
             .map_err(|error| StoreError::Unfit(format!("migrating {}: {error}", path.display())))?;
@@ -90,9 +83,8 @@ impl Database {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(READER_WAIT)
-            .connect_with(options(path).read_only(true))
-            .await
-            .map_err(StoreError::database("opening readers"))?;
+            // Made when they are needed: a busy machine that takes its time now is no reason not to start.
+            .connect_lazy_with(options(path).read_only(true));
         Ok(Self { path: path.to_owned(), readers })
     }
 
@@ -105,7 +97,7 @@ impl Database {
     ///
     /// # Errors
     /// When the file cannot be opened, or another writer does not give it up within five seconds.
-    pub async fn session<C: Clock>(&self, clock: Arc<C>) -> Result<SqliteSession<C>, StoreError> {
+    pub async fn session(&self, clock: Arc<dyn Clock>) -> Result<SqliteSession, StoreError> {
         let lock = lock(&self.path).await?;
         Ok(SqliteSession { path: self.path.clone(), connection: connect(&self.path).await?, clock, _lock: lock })
     }
@@ -170,7 +162,7 @@ async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreErr
 
 // === impl SqliteSession ===
 
-impl<C: Clock> SqliteSession<C> {
+impl SqliteSession {
     /// The connection, inside the transaction.
     pub fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.connection
@@ -182,10 +174,13 @@ impl<C: Clock> SqliteSession<C> {
 }
 
 #[async_trait]
-impl<C: Clock> Session for SqliteSession<C> {
-    async fn begin(&mut self) -> Result<Timestamp, StoreError> {
+impl Session for SqliteSession {
+    async fn begin(&mut self) -> Result<(), StoreError> {
         // Immediate: the write lock is taken now, so that nothing read later in the transaction can be stale.
-        self.execute("beginning a transaction", "begin immediate").await?;
+        self.execute("beginning a transaction", "begin immediate").await
+    }
+
+    async fn now(&mut self) -> Result<Timestamp, StoreError> {
         Ok(self.clock.now())
     }
 

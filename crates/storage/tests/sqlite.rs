@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use spillway_storage::{
     Committer, Rules, Session, Store, StoreError,
     bus::{Bus, Consumer, Event, InProcessBus, NotTaken},
+    database::Database as AnyDatabase,
     group_commit::{self, Limits},
     idempotency::{self, Key, Records},
     outbox::{self, Relay},
@@ -65,17 +66,17 @@ fn record(request_id: RequestId) -> Key {
     Key { scope: "Cry".to_owned(), request_id }
 }
 
-struct CrierStore(SqliteSession<ManualClock>);
+struct CrierStore(SqliteSession);
 
 #[async_trait]
 impl Store<Crier> for CrierStore {
-    type Session = SqliteSession<ManualClock>;
+    type Session = SqliteSession;
 
     fn session(&mut self) -> &mut Self::Session {
         &mut self.0
     }
 
-    async fn load(&mut self, commands: &[(String, i64, RequestId)], _: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[(String, i64, RequestId)]) -> Result<Rows, StoreError> {
         let keys = commands.iter().map(|(_, _, request_id)| record(*request_id)).collect();
         let records = idempotency::load(self.0.connection(), keys).await?;
         Ok(Rows { records, events: Vec::new() })
@@ -112,7 +113,7 @@ impl Consumer for Listener {
 
     async fn take(&self, events: Vec<Event>) -> Result<(), NotTaken> {
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-            return Err(NotTaken { consumer: "listener", problem: "not now".to_owned() });
+            return Err(NotTaken::for_now("listener", "not now"));
         }
         self.heard.lock().unwrap().extend(events.into_iter().map(|event| (event.key, event.sequence)));
         Ok(())
@@ -147,9 +148,9 @@ async fn events_reach_consumers_in_order_after_failures_and_after_a_restart() {
     let (database, committer) = open(&path, &clock).await;
     let listener = Arc::new(Listener { heard: Mutex::default(), failures: AtomicU32::new(3) });
     let bus = Arc::new(InProcessBus::default());
-    bus.subscribe(Arc::clone(&listener) as Arc<dyn Consumer>);
+    bus.subscribe(Arc::clone(&listener) as Arc<dyn Consumer>, AnyDatabase::Sqlite(database.clone()).letterbox());
     let stop = CancellationToken::new();
-    let relay = Relay::new(database.readers().clone(), committer.clone());
+    let relay = Relay::new(&AnyDatabase::Sqlite(database.clone()), committer.clone());
     let relay = tokio::spawn(relay.run(bus, stop.clone()));
     for sequence in 1..=600 {
         committer.submit(("late".to_owned(), sequence, RequestId::random())).await.unwrap();

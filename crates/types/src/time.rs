@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 /// Where moments come from.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present moment by this clock.
     fn now(&self) -> Timestamp;
 }
