@@ -6,7 +6,7 @@ BEGIN {
     may["types"] = " "
     may["contracts"] = " types "
     may["middleware"] = " types contracts "
-    may["runtime"] = " types contracts middleware "
+    may["runtime"] = " types contracts middleware storage "
     may["storage"] = " types "
     may["saga"] = " types "
     shared = " types contracts middleware runtime storage saga "
