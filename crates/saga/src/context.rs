@@ -3,7 +3,7 @@
 use std::{any::Any, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use spillway_types::Fault;
+use spillway_types::{Fault, id::Partition};
 use uuid::Uuid;
 
 use crate::step::{Saga, Step, Stored, Unknown};
@@ -55,6 +55,13 @@ pub(crate) struct Call {
 }
 
 // === impl SagaId ===
+
+impl SagaId {
+    /// The group of sagas that it is driven with: the tenth byte, where ids of orders have eight random bits.
+    pub const fn partition(self) -> Partition {
+        Partition(self.0.as_bytes()[9])
+    }
+}
 
 impl fmt::Display for SagaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,8 @@
 //! | [`state`] | the pure function that says what may follow what in the log |
 //! | `progress` | the pure function that says what a saga does next, running and recovering alike |
 //! | [`log`] | the durable log's trait and row; [`memory_log`] is one for tests |
-//! | [`engine`] | drivers, recovery, handles |
+//! | [`territory`] | which sagas a process may drive, and under which epochs |
+//! | [`engine`] | drivers, recovery, handles, views of what other processes drive |
 //! | [`snapshot`] | a saga as it is seen from outside |
 //!
 //! Durable writes are few, because participants answer the same command the same way twice: a saga that crashed while
@@ -42,14 +43,16 @@ mod progress;
 pub mod snapshot;
 pub mod state;
 pub mod step;
+pub mod territory;
 
 pub use context::{Cause, Context, SagaId, Trigger};
 pub use definition::{Definition, DefinitionBuilder, StepInfo};
 pub use engine::{Engine, EngineConfig, EngineError, Handle, NewSaga, StartError, Started};
-pub use log::{Log, LogError, Record, SagaRow, StepState};
+pub use log::{Log, LogError, Record, SagaRow, Signal, StepState};
 pub use memory_log::MemoryLog;
 pub use plan::{DefinitionError, Kind};
 pub use policy::{Backoff, StepPolicy};
 pub use snapshot::{Fate, Snapshot, StepView};
 pub use state::{End, Status};
 pub use step::{Compensate, Outcome, Saga, Step, Undo, Unknown};
+pub use territory::Territory;

@@ -1,13 +1,16 @@
 //! What the engine asks of a durable log, and what a saga looks like in it: one row.
 
+mod row;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use spillway_types::{Fault, Timestamp};
+use spillway_types::{Fault, Timestamp, id::Partition};
 
+pub use self::row::AT_ONCE;
 use crate::{
     context::SagaId,
     plan::Kind,
-    state::{Direction, End, Event, Illegal, Status, next},
+    state::{Direction, End, Illegal, Status},
 };
 
 /// Durable storage of sagas: one row each, written two times when all goes well. Each method returns when its effect is
@@ -15,14 +18,28 @@ use crate::{
 /// nothing more.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
-    /// Inserts the row as it is, unless one with the same key is there, which is then returned as it is.
+    /// Inserts the row as it is, unless one with the same key is there, which is then returned as it is, whoever drives it.
+    /// Where partitions are leased, the insert happens under the row's epoch or not at all ([`LogError::Fenced`]).
     async fn start(&self, row: SagaRow) -> Result<Started, LogError>;
 
-    /// Applies a record to a row by [`SagaRow::apply`], atomically.
-    async fn record(&self, id: SagaId, record: Record, at: Timestamp) -> Result<(), LogError>;
+    /// Applies a record to a row by [`SagaRow::apply`], atomically. Where partitions are leased, it happens under `epoch`
+    /// or not at all ([`LogError::Fenced`]).
+    async fn record(&self, id: SagaId, epoch: i64, record: Record, at: Timestamp) -> Result<(), LogError>;
+
+    /// Leaves word for whoever drives a saga, by [`SagaRow::tell`], atomically; any process may. Answers the row as it is
+    /// then, if there is one.
+    async fn post(&self, id: SagaId, signal: Signal) -> Result<Option<SagaRow>, LogError>;
+
+    /// Returns when some process may have left word. A hint: regular looks find what it missed.
+    async fn posted(&self) {
+        std::future::pending().await
+    }
 
     /// Reads a row.
     async fn load(&self, id: SagaId) -> Result<Option<SagaRow>, LogError>;
+
+    /// Reads several rows, in any order, without those that are not there.
+    async fn load_all(&self, ids: &[SagaId]) -> Result<Vec<SagaRow>, LogError>;
 
     /// Reads a row by its caller's key.
     async fn find(&self, key: &str) -> Result<Option<SagaRow>, LogError>;
@@ -60,15 +77,17 @@ pub enum LogError {
     Illegal(#[from] Illegal),
 }
 
-/// Which sagas may need a driver: those that are
+/// Which sagas may need a driver: those of the given partitions that are
 /// `RUNNING` or `COMPENSATING` with `updated <= quiet_since`, or
-/// `WAITING` with `wakeup <= waiting_until`, or
-/// `PARKED` with `wakeup <= parked_until`,
+/// `PARKED` with `wakeup <= parked_until`, or
+/// any of those, `WAITING` or `PAUSED`, with `wakeup <= waiting_until`,
 /// ordered by `(created, id)`, after the given place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Due {
-    /// Sagas that wrote something since then have a driver, most likely.
-    pub quiet_since: Timestamp,
+    /// Only sagas of these partitions; all when absent.
+    pub partitions: Option<Vec<Partition>>,
+    /// Sagas that wrote something since then have a driver, most likely. Absent, only those with a `wakeup` are asked for.
+    pub quiet_since: Option<Timestamp>,
     /// Timers up to then have come.
     pub waiting_until: Timestamp,
     /// Parked sagas that are to be looked at until then are looked at now.
@@ -115,7 +134,7 @@ pub struct SagaRow {
     pub parked: Option<Fault>,
     /// How it went, once it is finished.
     pub journal: Option<Journal>,
-    /// The lease epoch under which it was started.
+    /// The lease epoch under which it was started, or taken up again last. It never goes down.
     pub epoch: i64,
     /// Attempts beyond the first, by step and call.
     pub attempts: Vec<Attempts>,
@@ -125,8 +144,17 @@ pub struct SagaRow {
     pub created: Timestamp,
     /// When its last record was written.
     pub updated: Timestamp,
-    /// When to look at it again, while it is waiting or parked.
+    /// When to look at it again, while it is waiting or parked; [`AT_ONCE`] in any status when somebody left word.
     pub wakeup: Option<Timestamp>,
+}
+
+/// Word for whoever drives a saga.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// It is asked to turn back, for this cause.
+    TurnBack(Fault),
+    /// What it waits for may have come: a hint.
+    Look,
 }
 
 /// The two calls of a step.
@@ -176,8 +204,15 @@ pub enum Record {
         /// What was asked for, when it was parked while it turned back on request, before the arbiter had agreed.
         turning: Option<Fault>,
     },
-    /// A driver has taken it up again.
-    Resumed,
+    /// A driver has taken it up again. What it says is compared with the row: a driver that knows an older one is refused.
+    Resumed {
+        /// Which way it goes, as far as the driver knows.
+        direction: Direction,
+        /// The number of this drive; the first one, at the start, is 0.
+        drive: u32,
+    },
+    /// Asked from afar to turn back, it is past the pivot: whoever asked is told, and it is not asked again.
+    Onward,
     /// It ended.
     Finished {
         /// How.
@@ -241,84 +276,4 @@ pub enum StepState {
     Done,
     /// Undone, or a tombstone stands.
     Undone,
-}
-
-// === impl SagaRow ===
-
-impl SagaRow {
-    /// Applies a record: the one place that knows what each changes, whatever the log is made of.
-    ///
-    /// # Errors
-    /// When the record cannot follow where the saga stands; the row is as it was then.
-    pub fn apply(&mut self, record: Record, at: Timestamp) -> Result<(), Illegal> {
-        self.status = next(self.status, record.event(self.direction))?;
-        self.updated = at;
-        match record {
-            Record::Attempt(attempt) => {
-                self.attempts.retain(|known| (&known.step, known.call) != (&attempt.step, attempt.call));
-                self.attempts.push(attempt);
-            }
-            Record::Compensating { cause } => {
-                self.direction = Direction::Backward;
-                self.cause = Some(cause);
-            }
-            Record::Waiting { due } => self.wakeup = Some(due),
-            Record::Parked { reason, wakeup, turning } => {
-                self.parked = Some(reason);
-                self.wakeup = Some(wakeup);
-                if let Some(cause) = turning {
-                    self.direction = Direction::Turning;
-                    self.cause = Some(cause);
-                } else if self.direction == Direction::Turning {
-                    // The arbiter has answered since: the pivot has passed.
-                    self.direction = Direction::Forward;
-                    self.cause = None;
-                }
-            }
-            Record::Resumed => {
-                self.parked = None;
-                self.wakeup = None;
-                self.drives = self.drives.saturating_add(1);
-            }
-            Record::Finished { end, cause, journal } => {
-                self.cause = match end {
-                    End::Completed => None,
-                    End::Refused => cause,
-                    End::Compensated => self.cause.take(),
-                };
-                self.journal = Some(journal);
-            }
-        }
-        Ok(())
-    }
-}
-
-// === impl Record ===
-
-impl Record {
-    /// What it means to the state machine, for a saga that goes in `direction`.
-    pub fn event(&self, direction: Direction) -> Event {
-        match self {
-            Self::Attempt(_) => Event::Attempted,
-            Self::Compensating { .. } => Event::Compensating,
-            Self::Waiting { .. } => Event::Waiting,
-            Self::Parked { .. } => Event::Parked,
-            Self::Resumed => Event::Resumed(direction),
-            Self::Finished { end, .. } => Event::Finished(*end),
-        }
-    }
-}
-
-// === impl Due ===
-
-impl Due {
-    /// Whether a row is among those asked for, the page aside.
-    pub fn includes(&self, row: &SagaRow) -> bool {
-        match row.status {
-            Status::Running | Status::Compensating => row.updated <= self.quiet_since,
-            Status::Waiting => row.wakeup.is_none_or(|wakeup| wakeup <= self.waiting_until),
-            Status::Parked => row.wakeup.is_none_or(|wakeup| wakeup <= self.parked_until),
-            Status::Paused | Status::Completed | Status::Refused | Status::Compensated => false,
-        }
-    }
 }

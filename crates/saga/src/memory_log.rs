@@ -9,12 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use spillway_types::Timestamp;
+use spillway_types::{Timestamp, id::Partition};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     context::SagaId,
-    log::{Due, Listing, Log, LogError, Record, SagaRow, Started},
+    log::{Due, Listing, Log, LogError, Record, SagaRow, Signal, Started},
 };
 
 /// A log in memory. Clones share their rows.
@@ -36,13 +36,16 @@ pub enum Moment {
 struct Inner {
     state: Mutex<State>,
     crashed: Notify,
+    posted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rows: HashMap<SagaId, SagaRow>,
-    /// Every record in the order in which it was written; `None` is a start.
-    written: Vec<(SagaId, Option<Record>)>,
+    /// Every record in the order in which it was written, with its epoch; without a record it is a start.
+    written: Vec<(SagaId, i64, Option<Record>)>,
+    /// Epochs of partitions. What is written under another one is refused; without one, nothing is.
+    fences: HashMap<Partition, i64>,
     crash: Option<(usize, Moment)>,
     failures: u32,
     latency: Duration,
@@ -91,7 +94,20 @@ impl MemoryLog {
 
     /// What was written of a saga after its start, in order.
     pub fn records(&self, id: SagaId) -> Vec<Record> {
-        self.lock().written.iter().filter(|(of, _)| *of == id).filter_map(|(_, record)| record.clone()).collect()
+        self.lock().written.iter().filter(|(of, ..)| *of == id).filter_map(|(.., record)| record.clone()).collect()
+    }
+
+    /// The epochs under which a saga was written, in order.
+    pub fn epochs(&self, id: SagaId) -> Vec<i64> {
+        self.lock().written.iter().filter(|(of, ..)| *of == id).map(|(_, epoch, _)| *epoch).collect()
+    }
+
+    /// Raises a partition's epoch, and says to what: from now on, only what is written under it is taken.
+    pub fn fence(&self, partition: Partition) -> i64 {
+        let mut state = self.lock();
+        let epoch = state.fences.entry(partition).or_default();
+        *epoch += 1;
+        *epoch
     }
 
     /// How many writes there were, starts included.
@@ -112,7 +128,7 @@ impl MemoryLog {
     async fn write(
         &self,
         id: SagaId,
-        record: Option<Record>,
+        (epoch, record): (i64, Option<Record>),
         act: impl FnOnce(&mut State) -> Result<(), LogError> + Send,
     ) -> Result<(), LogError> {
         let pause = self.lock().latency / 2;
@@ -129,8 +145,9 @@ impl MemoryLog {
                 state.failures -= 1;
                 Some(Err(LogError::Unavailable("arranged".to_owned())))
             } else {
+                state.check(id, epoch)?;
                 act(&mut state)?;
-                state.written.push((id, record));
+                state.written.push((id, epoch, record));
                 state.dead = crash.is_some();
                 (!state.dead).then_some(Ok(()))
             }
@@ -157,6 +174,17 @@ impl MemoryLog {
     }
 }
 
+// === impl State ===
+
+impl State {
+    fn check(&self, id: SagaId, epoch: i64) -> Result<(), LogError> {
+        let fence = self.fences.get(&id.partition());
+        if fence.is_some_and(|fence| *fence != epoch) { Err(LogError::Fenced(id)) } else { Ok(()) }
+    }
+}
+
+// === impl Log ===
+
 #[async_trait]
 impl Log for MemoryLog {
     async fn start(&self, row: SagaRow) -> Result<Started, LogError> {
@@ -172,21 +200,43 @@ impl Log for MemoryLog {
             }
             Ok(())
         };
-        self.write(row.id, None, insert).await?;
+        self.write(row.id, (row.epoch, None), insert).await?;
         Ok(winner.map_or(Started::New, |row| Started::Existing(Box::new(row))))
     }
 
-    async fn record(&self, id: SagaId, record: Record, at: Timestamp) -> Result<(), LogError> {
+    async fn record(&self, id: SagaId, epoch: i64, record: Record, at: Timestamp) -> Result<(), LogError> {
         let told = record.clone();
         let apply = |state: &mut State| {
             let row = state.rows.get_mut(&id).ok_or(LogError::Missing(id))?;
-            Ok(row.apply(record, at)?)
+            row.apply(epoch, record, at)
         };
-        self.write(id, Some(told), apply).await
+        self.write(id, (epoch, Some(told)), apply).await
+    }
+
+    async fn post(&self, id: SagaId, signal: Signal) -> Result<Option<SagaRow>, LogError> {
+        let told = {
+            let mut state = self.lock();
+            (!state.dead).then(|| {
+                let row = state.rows.get_mut(&id)?;
+                row.tell(&signal);
+                Some(row.clone())
+            })
+        };
+        let Some(row) = told else { return pending().await };
+        self.inner.posted.notify_waiters();
+        Ok(row)
+    }
+
+    async fn posted(&self) {
+        self.inner.posted.notified().await;
     }
 
     async fn load(&self, id: SagaId) -> Result<Option<SagaRow>, LogError> {
         self.read(|state| state.rows.get(&id).cloned()).await
+    }
+
+    async fn load_all(&self, ids: &[SagaId]) -> Result<Vec<SagaRow>, LogError> {
+        self.read(|state| ids.iter().filter_map(|id| state.rows.get(id).cloned()).collect()).await
     }
 
     async fn find(&self, key: &str) -> Result<Option<SagaRow>, LogError> {

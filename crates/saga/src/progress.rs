@@ -140,6 +140,8 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
     Resumed,
+    /// The arbiter says that the pivot has passed, and whoever asked to turn back is far away.
+    Onward,
     Compensating,
     Waiting {
         due: Timestamp,
@@ -224,6 +226,7 @@ impl Progress {
                 progress.cause = cause();
                 progress.steps[plan.arbiter].compensation.standing = Standing::Done;
             }
+            Direction::Onward => progress.course = Course::ForwardOnly,
         }
         progress
     }
@@ -392,7 +395,7 @@ impl Write {
     pub(crate) fn status(&self, course: Course) -> Status {
         match self {
             Self::Resumed if course == Course::Backward => Status::Compensating,
-            Self::Resumed => Status::Running,
+            Self::Resumed | Self::Onward => Status::Running,
             Self::Compensating => Status::Compensating,
             Self::Waiting { .. } => Status::Waiting,
             Self::Parked { .. } => Status::Parked,

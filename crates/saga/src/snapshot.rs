@@ -83,6 +83,7 @@ impl Snapshot {
             Status::Refused | Status::Compensating | Status::Compensated => Fate::Back,
             Status::Running | Status::Waiting | Status::Parked | Status::Paused => match row.direction {
                 Direction::Backward => Fate::Back,
+                Direction::Onward => Fate::Forward,
                 Direction::Forward | Direction::Turning => Fate::Open,
             },
         };

@@ -49,6 +49,8 @@ pub enum Direction {
     Turning,
     /// It has turned back, durably: the arbiter is not asked again.
     Backward,
+    /// Asked to turn back from afar, it was past the pivot: it goes forward, without patience.
+    Onward,
 }
 
 /// What the log is told.
@@ -56,6 +58,8 @@ pub enum Direction {
 pub enum Event {
     /// A step is about to be tried for the second time or later.
     Attempted,
+    /// Asked to turn back, it was past the pivot.
+    Onward,
     /// It turned back.
     Compensating,
     /// It leaves memory until a named time.
@@ -64,7 +68,7 @@ pub enum Event {
     Parked,
     /// An operator paused it.
     Paused,
-    /// A driver has taken it up again.
+    /// A driver has taken it up again, to go on in the direction that it had.
     Resumed(Direction),
     /// It ended.
     Finished(End),
@@ -90,7 +94,9 @@ pub fn next(status: Status, event: Event) -> Result<Status, Illegal> {
         // ## RUNNING => itself | COMPENSATING | WAITING | PARKED | PAUSED | COMPLETED | REFUSED
         // It never ends COMPENSATED from here: the decision to turn back is durable first.
         Status::Running => match event {
-            Event::Attempted | Event::Resumed(Direction::Forward | Direction::Turning) => Ok(Status::Running),
+            Event::Attempted
+            | Event::Onward
+            | Event::Resumed(Direction::Forward | Direction::Turning | Direction::Onward) => Ok(Status::Running),
             Event::Compensating => Ok(Status::Compensating),
             Event::Waiting => Ok(Status::Waiting),
             Event::Parked => Ok(Status::Parked),
@@ -107,28 +113,31 @@ pub fn next(status: Status, event: Event) -> Result<Status, Illegal> {
             Event::Paused => Ok(Status::Paused),
             Event::Finished(End::Compensated) => Ok(Status::Compensated),
             Event::Waiting
-            | Event::Resumed(Direction::Forward | Direction::Turning)
+            | Event::Onward
+            | Event::Resumed(Direction::Forward | Direction::Turning | Direction::Onward)
             | Event::Finished(End::Completed | End::Refused) => illegal,
         },
         // ## WAITING => itself | RUNNING | PARKED | PAUSED
         // Whatever comes next, a driver takes it up first. It parks when no driver can be made for it.
         Status::Waiting => match event {
             Event::Waiting => Ok(Status::Waiting),
-            Event::Resumed(Direction::Forward | Direction::Turning) => Ok(Status::Running),
+            Event::Resumed(Direction::Forward | Direction::Turning | Direction::Onward) => Ok(Status::Running),
             Event::Parked => Ok(Status::Parked),
             Event::Paused => Ok(Status::Paused),
-            Event::Attempted | Event::Compensating | Event::Resumed(Direction::Backward) | Event::Finished(_) => {
-                illegal
-            }
+            Event::Attempted
+            | Event::Onward
+            | Event::Compensating
+            | Event::Resumed(Direction::Backward)
+            | Event::Finished(_) => illegal,
         },
         // ## PARKED, PAUSED => themselves | each other | RUNNING | COMPENSATING
         // It goes on in the direction that it had.
         Status::Parked | Status::Paused => match event {
             Event::Parked => Ok(Status::Parked),
             Event::Paused => Ok(Status::Paused),
-            Event::Resumed(Direction::Forward | Direction::Turning) => Ok(Status::Running),
+            Event::Resumed(Direction::Forward | Direction::Turning | Direction::Onward) => Ok(Status::Running),
             Event::Resumed(Direction::Backward) => Ok(Status::Compensating),
-            Event::Attempted | Event::Compensating | Event::Waiting | Event::Finished(_) => illegal,
+            Event::Attempted | Event::Onward | Event::Compensating | Event::Waiting | Event::Finished(_) => illegal,
         },
         // ## COMPLETED, REFUSED, COMPENSATED => themselves
         Status::Completed | Status::Refused | Status::Compensated => match event {
@@ -190,12 +199,16 @@ impl FromStr for Status {
 // === impl Direction ===
 
 impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 4] = [Self::Forward, Self::Turning, Self::Backward, Self::Onward];
+
     /// The name that is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forward => "FORWARD",
             Self::Turning => "TURNING",
             Self::Backward => "BACKWARD",
+            Self::Onward => "ONWARD",
         }
     }
 }
@@ -204,7 +217,7 @@ impl FromStr for Direction {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Forward, Self::Turning, Self::Backward].into_iter().find(|way| way.as_str() == text).ok_or(())
+        Self::ALL.into_iter().find(|way| way.as_str() == text).ok_or(())
     }
 }
 
@@ -225,14 +238,16 @@ impl End {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 11] = [
+    const EVENTS: [Event; 13] = [
         Event::Attempted,
+        Event::Onward,
         Event::Compensating,
         Event::Waiting,
         Event::Parked,
         Event::Paused,
         Event::Resumed(Direction::Forward),
         Event::Resumed(Direction::Turning),
+        Event::Resumed(Direction::Onward),
         Event::Resumed(Direction::Backward),
         Event::Finished(End::Completed),
         Event::Finished(End::Refused),
@@ -242,14 +257,14 @@ mod tests {
     /// A row a status, a column an event, in the order of `EVENTS`: the first letters of what follows, `.` where
     /// nothing may.
     const TABLE: [(Status, &str); 8] = [
-        (Status::Running, "RU CG WA PK PS RU RU .  CO RE . "),
-        (Status::Compensating, "CG CG .  PK PS .  .  CG .  .  CD"),
-        (Status::Waiting, ".  .  WA PK PS RU RU .  .  .  . "),
-        (Status::Parked, ".  .  .  PK PS RU RU CG .  .  . "),
-        (Status::Paused, ".  .  .  PK PS RU RU CG .  .  . "),
-        (Status::Completed, ".  .  .  .  .  .  .  .  CO .  . "),
-        (Status::Refused, ".  .  .  .  .  .  .  .  .  RE . "),
-        (Status::Compensated, ".  .  .  .  .  .  .  .  .  .  CD"),
+        (Status::Running, "RU RU CG WA PK PS RU RU RU .  CO RE . "),
+        (Status::Compensating, "CG .  CG .  PK PS .  .  .  CG .  .  CD"),
+        (Status::Waiting, ".  .  .  WA PK PS RU RU RU .  .  .  . "),
+        (Status::Parked, ".  .  .  .  PK PS RU RU RU CG .  .  . "),
+        (Status::Paused, ".  .  .  .  PK PS RU RU RU CG .  .  . "),
+        (Status::Completed, ".  .  .  .  .  .  .  .  .  .  CO .  . "),
+        (Status::Refused, ".  .  .  .  .  .  .  .  .  .  .  RE . "),
+        (Status::Compensated, ".  .  .  .  .  .  .  .  .  .  .  .  CD"),
     ];
 
     fn short(status: Status) -> &'static str {
@@ -294,7 +309,7 @@ mod tests {
             assert_eq!(status.as_str().parse(), Ok(status));
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
-        for way in [Direction::Forward, Direction::Turning, Direction::Backward] {
+        for way in Direction::ALL {
             assert_eq!(way.as_str().parse(), Ok(way));
             assert_eq!(serde_json::to_value(way).unwrap(), way.as_str());
         }

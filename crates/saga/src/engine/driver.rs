@@ -7,14 +7,12 @@ use std::{any::Any, sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rand::{SeedableRng, rngs::SmallRng};
 use spillway_types::{Fault, Timestamp};
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use self::calls::Answered;
-use super::{Mailbox, Shared};
+use super::{Feed, Mailbox, Shared, adoption::Entrant};
 use crate::{
     context::SagaId,
     definition::Definition,
@@ -23,7 +21,7 @@ use crate::{
     policy::Backoff,
     progress::{Course, Event, Next, Progress, Write},
     snapshot::{Fate, Output, Snapshot, StepView},
-    state::Status,
+    state::{Direction, Status},
     step::Stored,
 };
 
@@ -34,6 +32,8 @@ const LOG_BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Dur
 pub(super) struct Driver {
     shared: Arc<Shared>,
     id: SagaId,
+    /// The lease under which it is driven.
+    epoch: i64,
     definition: Arc<Definition>,
     input: Arc<dyn Any + Send + Sync>,
     progress: Progress,
@@ -43,9 +43,16 @@ pub(super) struct Driver {
     in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Where the log has it.
     status: Status,
+    /// Which way the log has it going, and how often it was taken up again.
+    direction: Direction,
+    drives: u32,
+    /// Somebody far away asked it to turn back, and has not been told that it is too late.
+    is_asked_from_afar: bool,
     /// Why it is parked, and when it is looked at again, while it is out of memory.
     rest: (Option<Fault>, Option<Timestamp>),
-    snapshots: watch::Sender<Arc<Snapshot>>,
+    feed: Feed,
+    /// Stops it where it is.
+    halt: CancellationToken,
     seat: Seat,
     rng: SmallRng,
     /// The wall clock at the start of this drive; from there time is counted by a clock that cannot be set.
@@ -62,7 +69,7 @@ struct Seat {
 
 /// Why a driver stops before its saga is at rest.
 enum Lost {
-    /// Somebody else drives or has finished the saga.
+    /// Somebody else drives or has finished the saga, or may by now.
     Fenced,
     /// The engine is shutting down.
     Draining,
@@ -73,12 +80,12 @@ enum Lost {
 impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
-        id: SagaId,
-        definition: Arc<Definition>,
-        input: Arc<dyn Any + Send + Sync>,
-        progress: Progress,
-        (mailbox, permit): (Arc<Mailbox>, OwnedSemaphorePermit),
-    ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+        entrant: Entrant,
+        mailbox: Arc<Mailbox>,
+        feed: Feed,
+        halt: CancellationToken,
+    ) -> Self {
+        let Entrant { id, epoch, definition, input, progress, direction, drives, permit } = entrant;
         let status = if progress.course() == Course::Backward { Status::Compensating } else { Status::Running };
         let (low, high) = id.0.as_u64_pair();
         let driver = Self {
@@ -87,31 +94,40 @@ impl Driver {
             seat: Seat { shared: Arc::clone(&shared), id, mailbox, _permit: permit },
             outputs: vec![None; definition.plan.steps.len()],
             in_flight: FuturesUnordered::new(),
-            snapshots: watch::Sender::new(Arc::new(Snapshot::unsent(id, status))),
+            feed,
+            halt,
             shared,
             id,
+            epoch,
             definition,
             input,
             progress,
             status,
+            direction,
+            drives,
+            is_asked_from_afar: direction == Direction::Turning,
             rest: (None, None),
         };
         driver.publish();
-        let snapshots = driver.snapshots.subscribe();
-        (driver, snapshots)
+        driver
     }
 
-    /// Drives the saga until it is at rest.
+    /// Drives the saga until it is at rest, or it is not ours to drive any more.
     pub(super) async fn drive(mut self) {
-        match self.drive_to_rest().await {
-            Ok(()) => debug!(saga = %self.id, status = %self.status, "at rest"),
-            Err(Lost::Draining) => debug!(saga = %self.id, "left to the next process"),
-            Err(Lost::Fenced) => {
-                // Whoever holds a handle is told how the saga really stands.
-                if let Ok(Some(row)) = self.shared.log.load(self.id).await {
-                    self.snapshots.send_replace(Arc::new(Snapshot::of_row(&row)));
-                }
-            }
+        let halt = self.halt.clone();
+        let driven = tokio::select! {
+            biased;
+            () = halt.cancelled() => Err(Lost::Fenced),
+            driven = self.drive_to_rest() => driven,
+        };
+        let Self { shared, id, status, feed, in_flight, seat, .. } = self;
+        drop(in_flight);
+        drop(seat);
+        match driven {
+            Ok(()) => debug!(saga = %id, %status, "at rest"),
+            Err(Lost::Draining) => debug!(saga = %id, "left to the next process"),
+            // Whoever holds a handle is told how the saga goes on.
+            Err(Lost::Fenced) => shared.keep_fed(feed),
         }
     }
 
@@ -121,6 +137,8 @@ impl Driver {
             let now = self.now();
             match self.progress.todo(&self.definition.plan, now) {
                 Next::Write(write) => self.write(write).await?,
+                Next::Call(_) | Next::Wait(_) if self.owes_an_answer() => self.write(Write::Onward).await?,
+                Next::Call(_) if !self.shared.may_drive(self.id, self.epoch) => return Err(Lost::Fenced),
                 Next::Call(calls) if !self.shared.draining.is_cancelled() => {
                     for call in calls {
                         self.in_flight.push(self.prepare(call));
@@ -158,7 +176,7 @@ impl Driver {
         let mut attempt = 0_u32;
         loop {
             let now = self.now();
-            match self.shared.log.record(self.id, self.record(write, now), now).await {
+            match self.shared.log.record(self.id, self.epoch, self.record(write, now), now).await {
                 Ok(()) => break,
                 Err(LogError::Unavailable(error)) => {
                     attempt = attempt.saturating_add(1);
@@ -176,6 +194,7 @@ impl Driver {
             }
         }
         self.status = write.status(self.progress.course());
+        self.note_what_the_log_knows(write);
         self.rest = match write {
             Write::Waiting { due } => (None, Some(due)),
             Write::Parked { step } => {
@@ -183,17 +202,36 @@ impl Driver {
                 error!(saga = %self.id, step = fault.metadata.get("step"), reason = %fault.reason, "parked: {fault}");
                 (Some(fault), Some(self.parked_until(self.now())))
             }
-            Write::Resumed | Write::Compensating | Write::Finished(_) => (None, None),
+            Write::Resumed | Write::Onward | Write::Compensating | Write::Finished(_) => (None, None),
         };
         self.apply(Event::Logged(write));
         self.publish();
         Ok(())
     }
 
+    fn note_what_the_log_knows(&mut self, write: Write) {
+        match write {
+            Write::Resumed => self.drives = self.drives.saturating_add(1),
+            Write::Onward => {
+                self.direction = Direction::Onward;
+                self.is_asked_from_afar = false;
+            }
+            Write::Compensating => self.direction = Direction::Backward,
+            Write::Parked { .. } if self.progress.request().is_some() => self.direction = Direction::Turning,
+            Write::Waiting { .. } | Write::Parked { .. } | Write::Finished(_) => {}
+        }
+    }
+
+    /// Whether somebody far away asked it to turn back and cannot know yet that the pivot has passed.
+    fn owes_an_answer(&self) -> bool {
+        self.is_asked_from_afar && self.status == Status::Running && self.progress.course() == Course::ForwardOnly
+    }
+
     fn record(&self, write: Write, now: Timestamp) -> Record {
         let cause = || self.progress.cause().map(|cause| cause.fault.clone());
         match write {
-            Write::Resumed => Record::Resumed,
+            Write::Resumed => Record::Resumed { direction: self.direction, drive: self.drives.saturating_add(1) },
+            Write::Onward => Record::Onward,
             Write::Compensating => Record::Compensating { cause: cause().unwrap_or_else(Fault::internal) },
             Write::Waiting { due } => Record::Waiting { due },
             Write::Parked { step } => Record::Parked {
@@ -234,6 +272,10 @@ impl Driver {
             return;
         }
         let mail = self.seat.mailbox.take();
+        if mail.is_from_afar && self.direction == Direction::Forward {
+            self.direction = Direction::Turning;
+            self.is_asked_from_afar = true;
+        }
         if let Some(cause) = mail.turn_back {
             self.apply(Event::TurnBack(cause));
         }
@@ -270,7 +312,7 @@ impl Driver {
             last_error: self.progress.last_error(n).cloned(),
             output: self.outputs[n].clone().map(Output::Live),
         };
-        self.snapshots.send_replace(Arc::new(Snapshot {
+        self.feed.send_replace(Arc::new(Snapshot {
             id: self.id,
             status: self.status,
             fate,

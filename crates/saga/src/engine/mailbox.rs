@@ -1,4 +1,4 @@
-//! What a driver is told from outside. Two facts at most, so it needs no queue and no bound.
+//! What a driver is told from outside. Three facts at most, so it needs no queue and no bound.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,8 @@ pub(super) struct Mailbox {
 pub(super) struct Mail {
     /// Somebody asked to turn back; the first cause counts.
     pub(super) turn_back: Option<Cause>,
+    /// The asking was left in the log, by somebody far away.
+    pub(super) is_from_afar: bool,
     /// Somebody says that it may be worth looking again.
     pub(super) woken: bool,
 }
@@ -32,6 +34,12 @@ impl Mailbox {
         }
         drop(mail);
         self.arrived.notify_one();
+    }
+
+    /// Passes on what somebody left in the log.
+    pub(super) fn post_from_afar(&self, turn_back: Cause) {
+        self.lock().is_from_afar = true;
+        self.post(Some(turn_back));
     }
 
     pub(super) fn take(&self) -> Mail {

@@ -34,7 +34,6 @@ pub struct NewSaga {
     pub(super) id: SagaId,
     pub(super) key: String,
     pub(super) fingerprint: Vec<u8>,
-    pub(super) epoch: i64,
     pub(super) definition: (&'static str, u32),
     pub(super) json: String,
     pub(super) input: Arc<dyn Any + Send + Sync>,
@@ -60,6 +59,9 @@ pub enum StartError {
     /// The engine is shutting down. Nothing was written.
     #[error("the engine is shutting down")]
     Draining,
+    /// Sagas of its partition are not this process's to start, or not any more. Nothing was written.
+    #[error("another process drives sagas of this partition")]
+    NotOwner,
     /// No such definition was registered. Nothing was written.
     #[error("no definition {0} version {1} is registered")]
     UnknownDefinition(&'static str, u32),
@@ -114,14 +116,7 @@ impl NewSaga {
     ) -> Result<Self, serde_json::Error> {
         let json = serde_json::to_string(&input)?;
         let (key, fingerprint, definition) = (key.into(), fingerprint.into(), (S::NAME, S::VERSION));
-        Ok(Self { id, key, fingerprint, epoch: 0, definition, json, input: Arc::new(input) })
-    }
-
-    /// Notes the lease epoch under which it is started.
-    #[must_use]
-    pub fn with_epoch(mut self, epoch: i64) -> Self {
-        self.epoch = epoch;
-        self
+        Ok(Self { id, key, fingerprint, definition, json, input: Arc::new(input) })
     }
 }
 
@@ -139,6 +134,7 @@ impl From<StartError> for Fault {
             StartError::Busy => Self::new(Reason::Shed, "too many orders are being placed at this moment; try again")
                 .with_retry_after(BUSY_RETRY_AFTER),
             StartError::Draining => draining(),
+            StartError::NotOwner => not_owner(),
             StartError::UnknownDefinition(..) | StartError::Log(_) => Self::internal(),
         }
     }
@@ -156,6 +152,14 @@ impl From<EngineError> for Fault {
 
 /// A full engine has room again within about this time, since most sagas take less.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Partitions change hands within about this time.
+const NOT_OWNER_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+fn not_owner() -> Fault {
+    Fault::new(Reason::Draining, "this replica may not start orders at this moment; another one may")
+        .with_retry_after(NOT_OWNER_RETRY_AFTER)
+}
 
 fn draining() -> Fault {
     Fault::new(Reason::Draining, "this process is shutting down; try again").with_retry_after(Duration::ZERO)

@@ -229,6 +229,7 @@ impl Progress {
     fn logged(&mut self, write: Write) {
         self.phase = match write {
             Write::Resumed => Phase::Active,
+            Write::Onward => self.phase,
             Write::Compensating => {
                 self.course = Course::Backward;
                 Phase::Active

@@ -149,9 +149,9 @@ fn a_driver_that_another_one_overtook_stops_and_tells_the_truth() {
         // Elsewhere it was turned back and finished meanwhile.
         let at = Timestamp::from_micros(1);
         let mut row = harness.log.row(ID).unwrap();
-        row.apply(Record::Compensating { cause: asked() }, at).unwrap();
+        row.apply(0, Record::Compensating { cause: asked() }, at).unwrap();
         let end = spillway_saga::End::Compensated;
-        row.apply(Record::Finished { end, cause: None, journal: Default::default() }, at).unwrap();
+        row.apply(0, Record::Finished { end, cause: None, journal: Default::default() }, at).unwrap();
         harness.log.put(row.clone());
         let left = handle.left().await;
         assert_eq!((left.status, left.cause.as_ref()), (Status::Compensated, Some(&asked())));

@@ -37,7 +37,11 @@ pub(crate) fn in_paused_time<T>(test: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn order(id: SagaId) -> NewSaga {
-    NewSaga::new::<Order>(id, format!("key of {id}"), *b"fingerprint", Input { sku: "TEE".to_owned() }).unwrap()
+    order_with_key(id, format!("key of {id}"))
+}
+
+pub(crate) fn order_with_key(id: SagaId, key: String) -> NewSaga {
+    NewSaga::new::<Order>(id, key, *b"fingerprint", Input { sku: "TEE".to_owned() }).unwrap()
 }
 
 // === impl Harness ===
@@ -164,33 +168,9 @@ impl Harness {
     async fn check(&self, row: &SagaRow) {
         assert_eq!(self.world.violations(), Vec::<String>::new());
         assert_eq!(self.log.row(ID).as_ref(), Some(row), "a finished saga stays as it is");
-        for (step, kind) in steps() {
-            let on_record = self.world.row(ID, step);
-            let agrees = match (row.status, kind) {
-                (Status::Completed, _) => on_record == Some(Row::Done),
-                (Status::Refused, Kind::Compensatable) if step == 0 => {
-                    matches!(on_record, Some(Row::Refused(_)) | None)
-                }
-                // Asked to turn back, a process died after the arbiter had agreed and before the log knew; then the root
-                // refused. Nothing was done, and a tombstone stands.
-                (Status::Refused, Kind::Compensatable) => matches!(on_record, Some(Row::Tombstone) | None),
-                (Status::Refused, _) => on_record.is_none(),
-                (Status::Compensated, Kind::Compensatable) => {
-                    matches!(on_record, Some(Row::Undone | Row::Tombstone | Row::Refused(_)))
-                }
-                (Status::Compensated, Kind::Pivot) => matches!(on_record, Some(Row::Refused(_)) | None),
-                (Status::Compensated, Kind::Retriable) => on_record.is_none(),
-                _ => false,
-            };
-            assert!(agrees, "step {step} has {on_record:?} in a saga that is {}", row.status);
-        }
+        check_participants(&self.world, row);
         for answer in &self.answers {
-            let is_true = match answer.fate {
-                Fate::Forward => row.status == Status::Completed,
-                Fate::Back => row.status != Status::Completed && answer.cause.is_some() && answer.cause == row.cause,
-                Fate::Open => !answer.answerable,
-            };
-            assert!(is_true, "a caller was told {answer:?}, and then it was {row:?}");
+            check_answer(answer, row);
         }
         let repeat = self.engine.start(order(ID)).await.expect("a repeat is always answered");
         let snapshot = repeat.handle.snapshot();
@@ -200,6 +180,40 @@ impl Harness {
             assert_eq!(snapshot.output::<_, crate::model::Work<7>>(), Some(receipt(7)));
         }
     }
+}
+
+/// The participants have on record what a finished saga says.
+pub(crate) fn check_participants(world: &World, row: &SagaRow) {
+    for (step, kind) in steps() {
+        let on_record = world.row(row.id, step);
+        let agrees = match (row.status, kind) {
+            (Status::Completed, _) => on_record == Some(Row::Done),
+            (Status::Refused, Kind::Compensatable) if step == 0 => {
+                matches!(on_record, Some(Row::Refused(_)) | None)
+            }
+            // Asked to turn back, a process died after the arbiter had agreed and before the log knew; then the root
+            // refused. Nothing was done, and a tombstone stands.
+            (Status::Refused, Kind::Compensatable) => matches!(on_record, Some(Row::Tombstone) | None),
+            (Status::Refused, _) => on_record.is_none(),
+            (Status::Compensated, Kind::Compensatable) => {
+                matches!(on_record, Some(Row::Undone | Row::Tombstone | Row::Refused(_)))
+            }
+            (Status::Compensated, Kind::Pivot) => matches!(on_record, Some(Row::Refused(_)) | None),
+            (Status::Compensated, Kind::Retriable) => on_record.is_none(),
+            _ => false,
+        };
+        assert!(agrees, "step {step} has {on_record:?} in a saga that is {}", row.status);
+    }
+}
+
+/// What a caller was told is how the saga ended.
+pub(crate) fn check_answer(answer: &Snapshot, row: &SagaRow) {
+    let is_true = match answer.fate {
+        Fate::Forward => row.status == Status::Completed,
+        Fate::Back => row.status != Status::Completed && answer.cause.is_some() && answer.cause == row.cause,
+        Fate::Open => !answer.answerable,
+    };
+    assert!(is_true, "a caller was told {answer:?}, and then it was {row:?}");
 }
 
 /// A saga at its end, and what can still be asked about it.

@@ -11,4 +11,5 @@ mod engine;
 mod exhaustion;
 mod harness;
 mod model;
+mod replicas;
 mod waiting;

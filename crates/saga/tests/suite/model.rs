@@ -86,9 +86,15 @@ pub(crate) enum Row {
     Tombstone,
 }
 
-/// The participants, the network between, and whoever watches over the invariants.
+/// The participants, the network between, and whoever watches over the invariants; as one process sees them.
 #[derive(Clone)]
-pub(crate) struct World(Arc<Inner>);
+pub(crate) struct World(Arc<Inner>, Process);
+
+/// Which process makes a call.
+type Process = usize;
+
+/// A call that is under way.
+struct Busy<'a>(&'a World, SagaId);
 
 struct Inner {
     state: Mutex<State>,
@@ -110,6 +116,10 @@ struct State {
     crashed: bool,
     calls: HashMap<(usize, CallKind), u32>,
     sent: HashSet<(SagaId, usize)>,
+    /// Who has how many calls under way.
+    busy: HashMap<SagaId, HashMap<Process, u32>>,
+    /// Processes may go on for a while after another one has taken their sagas, as one that was frozen would.
+    has_zombies: bool,
     fired: u32,
     violations: Vec<String>,
 }
@@ -168,6 +178,7 @@ impl<const N: usize> Step<Order> for Work<N> {
             return Unknown::permanent(Fault::internal()).into();
         }
         self.0.watch_repeats(cx, N);
+        let _busy = self.0.busy(cx.id());
         let quirk = self.0.before(N, CallKind::Run).await;
         let (world, id) = (&self.0, cx.id());
         match quirk {
@@ -214,6 +225,7 @@ impl<const N: usize> Compensate<Order> for Work<N> {
     async fn compensate(&self, cx: &Context<Order>) -> Undo {
         let (world, id) = (&self.0, cx.id());
         let trigger = cx.cause().expect("a compensation knows its cause").trigger;
+        let _busy = world.busy(id);
         let quirk = world.before(N, CallKind::Compensate).await;
         match quirk {
             None | Some(Quirk::Refuse | Quirk::Shrug) => world.compensate(id, N, trigger),
@@ -263,7 +275,16 @@ fn unknown() -> Unknown {
 impl World {
     pub(crate) fn new(log: MemoryLog) -> Self {
         let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { state, crashed: Notify::new(), log, clock: TestClock::start() }))
+        Self(Arc::new(Inner { state, crashed: Notify::new(), log, clock: TestClock::start() }), 0)
+    }
+
+    /// The same world, as another process sees it.
+    pub(crate) fn seen_by(&self, process: Process) -> Self {
+        Self(Arc::clone(&self.0), process)
+    }
+
+    pub(crate) fn allow_zombies(&self) {
+        self.lock().has_zombies = true;
     }
 
     pub(crate) fn clock(&self) -> TestClock {
@@ -319,6 +340,17 @@ impl World {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
+    }
+
+    /// A saga has one driver: while one has calls under way, no other makes any.
+    fn busy(&self, id: SagaId) -> Busy<'_> {
+        let mut state = self.lock();
+        let calls = state.busy.entry(id).or_default();
+        *calls.entry(self.1).or_default() += 1;
+        if calls.len() > 1 && !state.has_zombies {
+            state.violations.push(format!("{id} has two drivers"));
+        }
+        Busy(self, id)
     }
 
     /// A gate must know a call that may have been made before.
@@ -416,6 +448,21 @@ impl World {
             Row::Refused(_) | Row::Undone | Row::Tombstone => {}
         }
         Undo::Undone
+    }
+}
+
+// === impl Busy ===
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let Self(world, id) = *self;
+        let mut state = world.lock();
+        let calls = state.busy.get_mut(&id).unwrap();
+        let left = calls.get_mut(&world.1).unwrap();
+        *left -= 1;
+        if *left == 0 {
+            calls.remove(&world.1);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ enum Answer {
 /// What it takes to note an attempt in the log before it is made.
 struct Note {
     log: Arc<dyn Log>,
+    epoch: i64,
     record: Record,
     at: Timestamp,
 }
@@ -139,6 +140,7 @@ impl Driver {
     fn note(&self, todo: Todo) -> Option<Note> {
         (todo.attempt > 1 && self.status != Status::Waiting).then(|| Note {
             log: Arc::clone(&self.shared.log),
+            epoch: self.epoch,
             record: Record::Attempt(Attempts {
                 step: self.definition.plan.steps[todo.step].name.to_owned(),
                 call: todo.kind,
@@ -152,7 +154,7 @@ impl Driver {
 
 async fn make(definition: Arc<Definition>, todo: Todo, call: Call, note: Option<Note>) -> Answer {
     if let Some(note) = note {
-        match note.log.record(call.id, note.record, note.at).await {
+        match note.log.record(call.id, note.epoch, note.record, note.at).await {
             Ok(()) => {}
             Err(LogError::Unavailable(_)) => {
                 let fault = Fault::new(Reason::Unreachable, "the saga log is not available");
