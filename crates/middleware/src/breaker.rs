@@ -9,7 +9,10 @@
 mod state;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,6 +25,7 @@ use tower_service::Service;
 
 use crate::{
     BoxFuture, ResponseBody,
+    balance::{Handback, Quota},
     classify::{Observed, Observer},
     config::{AttemptConfig, BreakerConfig},
     policy::{Kind, Policies},
@@ -53,20 +57,35 @@ struct Shared {
     slow_at_percent: u32,
     origin: Instant,
     machine: Mutex<Machine>,
+    /// Until when every call is refused, in microseconds since the origin: for those who ask before they call.
+    open_until: AtomicU64,
 }
 
 // === impl Breaker ===
 
 impl<S> Breaker<S> {
-    pub(crate) fn new(inner: S, config: &BreakerConfig, attempt: &AttemptConfig, policies: &Policies) -> Self {
+    /// A breaker that opens only when it gets leave of `quota`.
+    pub(crate) fn new(
+        inner: S,
+        config: &BreakerConfig,
+        attempt: &AttemptConfig,
+        policies: &Policies,
+        quota: &Arc<Quota>,
+    ) -> Self {
         let shared = Shared {
             policies: policies.clone(),
             attempt: attempt.clone(),
             slow_at_percent: config.slow_at_percent,
             origin: Instant::now(),
-            machine: Mutex::new(Machine::new(config)),
+            machine: Mutex::new(Machine::new(config, quota)),
+            open_until: AtomicU64::new(0),
         };
         Self { inner, shared: Arc::new(shared) }
+    }
+
+    /// Whether it would refuse a call. A breaker that probes may still do so.
+    pub(crate) fn is_open(&self) -> bool {
+        u128::from(self.shared.open_until.load(Ordering::Relaxed)) > self.shared.origin.elapsed().as_micros()
     }
 
     #[cfg(test)]
@@ -96,6 +115,7 @@ where
             Ok(watch) => watch,
             Err(after) => {
                 let fault = refusal(path, after);
+                Handback::give(request);
                 return Box::pin(async { Err(from_fault(fault)) });
             }
         };
@@ -144,7 +164,10 @@ impl Shared {
     fn with<T>(&self, work: impl FnOnce(&mut Machine, Duration, u32) -> T) -> T {
         // The machine never panics half-way, so what is behind a poisoned lock is whole.
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut machine, self.origin.elapsed(), rand::random_range(0..=ROLL_MAX))
+        let done = work(&mut machine, self.origin.elapsed(), rand::random_range(0..=ROLL_MAX));
+        let open_until = machine.open_until().map_or(0, |until| u64::try_from(until.as_micros()).unwrap_or(u64::MAX));
+        self.open_until.store(open_until, Ordering::Relaxed);
+        done
     }
 }
 

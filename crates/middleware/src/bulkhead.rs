@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use crate::{
     BoxFuture, ResponseBody,
+    balance::Handback,
     classify::{Observed, Observer},
     config::BulkheadConfig,
     policy::{Kind, Policies},
@@ -81,7 +82,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let place = match self.shared.enter(request.uri().path()) {
             Ok(place) => place,
-            Err(fault) => return Box::pin(async { Err(from_fault(fault)) }),
+            Err(fault) => {
+                Handback::give(request);
+                return Box::pin(async { Err(from_fault(fault)) });
+            }
         };
         let call = self.inner.call(request);
         Box::pin(async move { Ok(Observed::watch(call.await?, place)) })

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::policy::Kind;
 
-/// Settings of a client stack: one copy per target.
+/// Settings of a client stack: one copy per target. Breaker, bulkhead and attempt timeout are of each of its endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
@@ -14,9 +14,9 @@ pub struct ClientConfig {
     pub deadline: DeadlineConfig,
     /// How often and when to try again; unused by the preset for saga steps.
     pub retry: RetryConfig,
-    /// When to leave a failing target alone.
+    /// When to leave a failing endpoint alone.
     pub breaker: BreakerConfig,
-    /// How many calls may be in flight.
+    /// How many calls may be in flight to an endpoint.
     pub bulkhead: BulkheadConfig,
     /// How long one attempt may take.
     pub attempt: AttemptConfig,
@@ -64,7 +64,8 @@ pub struct RetryConfig {
     pub budget_floor_per_s: u32,
 }
 
-/// When to leave a failing target alone, and when to ask it again.
+/// When to leave a failing endpoint alone, and when to ask it again. At most half of a target's endpoints are left alone
+/// for their failures at a time, and at most one of two or three.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
@@ -82,7 +83,7 @@ pub struct BreakerConfig {
     pub open_ms: u64,
     /// Longest time open. Default 60,000; 10 to 3,600,000.
     pub open_max_ms: u64,
-    /// Calls let through to see whether the target is well again. Default 5; 1 to 1,000.
+    /// Calls let through to see whether the endpoint is well again. Default 5; 1 to 1,000.
     pub probes: u32,
     /// So many of them must succeed. Default 4; 1 to `probes`.
     pub probes_needed: u32,
@@ -90,7 +91,7 @@ pub struct BreakerConfig {
     pub probing_max_ms: u64,
 }
 
-/// Calls in flight to one target, by kind of method. A call beyond them is refused at once.
+/// Calls in flight to one endpoint, by kind of method. A call beyond them is refused at once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BulkheadConfig {

@@ -5,10 +5,11 @@
 //!  │ trace            span, W3C out    │ trace            W3C in, span
 //!  │ deadline         what is left     │ deadline         refuse, make current, end
 //!  │ retry + budget   edge only        ▼ handler
-//!  │ breaker          per target
+//!  │ balancer         picks an endpoint
+//!  │ breaker          per endpoint
 //!  │ bulkhead         calls in flight
 //!  │ attempt timeout  per attempt
-//!  ▼ transport        a tonic channel
+//!  ▼ transport        a kept connection
 //! ```
 //!
 //! [`stack`] says why each rung is where it is, and is all that a caller needs beside a [`ClientConfig`] or
@@ -27,6 +28,7 @@ pub mod stack;
 pub mod status;
 
 mod attempt_timeout;
+mod balance;
 mod breaker;
 mod budget;
 mod bulkhead;
@@ -37,6 +39,7 @@ mod timed;
 mod trace;
 mod transport;
 
+pub use balance::{BadPeers, Peers};
 pub use config::{ClientConfig, ServerConfig};
 pub use policy::{Kind, Policies, Policy};
 pub use stack::{Client, Preset, ServerStack, client, server};

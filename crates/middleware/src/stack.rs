@@ -1,9 +1,13 @@
 //! The two stacks, outermost rung first, with the reason for the place of each.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{Request, Response};
-use tonic::{Status, body::Body, transport::Channel};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Status, body::Body};
 use tower::{ServiceBuilder, util::Either};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -11,6 +15,7 @@ use tower_service::Service;
 use crate::{
     BoxFuture,
     attempt_timeout::AttemptTimeout,
+    balance::{Balance, Guarded, Link, Peers, Quota, Reach, Set, keep_resolved},
     breaker::Breaker,
     bulkhead::Bulkhead,
     config::{ClientConfig, DeadlineConfig, ServerConfig},
@@ -30,10 +35,13 @@ pub enum Preset {
     Step,
 }
 
-/// A client stack around a channel: `FooClient::new(client)`. Cheap to clone; clones share breaker, bulkhead, budget.
+/// A client stack around connections: `FooClient::new(client)`. Cheap to clone; clones share connections, breakers,
+/// bulkheads, budget.
 #[derive(Clone, Debug)]
 pub struct Client {
-    stack: ClientStack<Channel>,
+    stack: ClientStack<Link>,
+    /// Looks names up while any clone lives.
+    _lookups: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 /// The server stack, as a layer.
@@ -43,12 +51,18 @@ pub struct ServerStack {
     policies: Policies,
 }
 
-type ClientStack<S> = TraceOut<DeadlineOut<Either<Retry<Guarded<S>>, Guarded<S>>>>;
-type Guarded<S> = Breaker<Bulkhead<AttemptTimeout<Transport<S>>>>;
+type ClientStack<S> = TraceOut<DeadlineOut<Either<Retry<Balance<S>>, Balance<S>>>>;
 
-/// The client stack for one target.
-pub fn client(config: &ClientConfig, policies: &Policies, preset: Preset, transport: Channel) -> Client {
-    Client { stack: compose(config, policies, preset, transport) }
+/// The client stack for one target. It connects in the background, and again whenever it has to, so processes can start
+/// in any order. Panics outside of a tokio runtime.
+pub fn client(config: &ClientConfig, policies: &Policies, preset: Preset, peers: &Peers) -> Client {
+    let set = guarded(config, policies);
+    set.replace(&peers.known(), |address| Link::new(address.clone(), set.changed()));
+    let lookups = peers.need_lookup().then(|| {
+        let task = tokio::spawn(keep_resolved(peers.clone(), Arc::clone(&set)));
+        Arc::new(AbortOnDropHandle::new(task))
+    });
+    Client { stack: compose(config, policies, preset, set), _lookups: lookups }
 }
 
 /// The server stack for a set of services.
@@ -56,20 +70,32 @@ pub fn server(config: &ServerConfig, policies: &Policies) -> ServerStack {
     ServerStack { deadline: config.deadline.clone(), policies: policies.clone() }
 }
 
-fn compose<S: Clone>(config: &ClientConfig, policies: &Policies, preset: Preset, transport: S) -> ClientStack<S> {
+fn compose<S>(config: &ClientConfig, policies: &Policies, preset: Preset, set: Arc<Set<S>>) -> ClientStack<S> {
     ServiceBuilder::new()
         // Outermost, so that the span covers every attempt and refusal, and carries the outcome that the caller sees.
         .layer_fn(TraceOut::new)
         // Outside of retry: the deadline is the call's, however many attempts it takes.
         .layer_fn(|inner| DeadlineOut::new(inner, &config.deadline, policies))
-        // Outside of the breaker, so that every attempt counts there, and so that an open breaker, which says when to
-        // come back, is itself something to wait for.
-        .layer_fn(|inner: Guarded<S>| match preset {
+        // Outside of the balancer, so that a retry goes where it has the best prospects, and so that breakers, which
+        // say when to come back, are themselves something to wait for.
+        .layer_fn(|inner: Balance<S>| match preset {
             Preset::Edge => Either::Left(Retry::new(inner, &config.retry, policies)),
             Preset::Step => Either::Right(inner),
         })
+        // Outside of the guards, which each endpoint has for itself: one that fails or is full is one to go around.
+        .service(Balance::new(set))
+}
+
+/// A set of endpoints, each of which gets guards of its own.
+fn guarded<S: Reach + Clone>(config: &ClientConfig, policies: &Policies) -> Arc<Set<S>> {
+    let (config, policies) = (config.clone(), policies.clone());
+    Set::new(move |transport, quota| guard(&config, &policies, transport, quota))
+}
+
+fn guard<S>(config: &ClientConfig, policies: &Policies, transport: S, quota: &Arc<Quota>) -> Guarded<S> {
+    ServiceBuilder::new()
         // Outside of the bulkhead: calls that an open breaker refuses take no places.
-        .layer_fn(|inner| Breaker::new(inner, &config.breaker, &config.attempt, policies))
+        .layer_fn(|inner| Breaker::new(inner, &config.breaker, &config.attempt, policies, quota))
         // Outside of the attempt timeout, which is how the place of a call that hangs becomes free again.
         .layer_fn(|inner| Bulkhead::new(inner, &config.bulkhead, policies))
         // Innermost: the time of an attempt begins when it is sent, and its end is a failure that the breaker sees.
@@ -111,4 +137,4 @@ impl<S> Layer<S> for ServerStack {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,15 +13,20 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use spillway_types::{Code, Reason};
-use tokio::time::{Instant, sleep};
+use spillway_types::{Code, Fault, Reason};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
 use crate::{
-    BoxFuture, ResponseBody, classify,
+    BoxFuture, ResponseBody,
+    balance::{Handback, Reach, Trouble},
+    classify,
     policy::{Policies, Policy},
-    status::{PUSHBACK, from_tonic, to_fault},
+    status::{PUSHBACK, from_fault, from_tonic, to_fault},
 };
 
 pub(crate) const READ: &str = "/shop.v1.Shop/Read";
@@ -42,6 +47,10 @@ pub(crate) enum Answer {
     Late(Code),
     /// The transport fails.
     Broken(Code),
+    /// The transport fails before anything was sent.
+    NeverSent,
+    /// A refusal by a process that is going.
+    Leaving,
     /// Never answers.
     Hang,
     /// Answers, but never comes to the end.
@@ -62,6 +71,16 @@ pub(crate) struct Double {
 struct Shared {
     script: VecDeque<Answer>,
     seen: Vec<Seen>,
+    standing: Standing,
+}
+
+/// A double's connection.
+#[derive(Debug, Default)]
+struct Standing {
+    lost: bool,
+    trouble: Trouble,
+    /// Attempts to connect, of which a nudge makes one, fail at once.
+    refused: Option<Arc<Notify>>,
 }
 
 /// A call that reached a double.
@@ -152,6 +171,8 @@ impl Answer {
                 response.headers_mut().insert(PUSHBACK, HeaderValue::from_static(text));
                 Ok(response)
             }
+            Self::NeverSent => Err(from_fault(Fault::new(Reason::Unreachable, "not sent"))),
+            Self::Leaving => Ok(from_fault(Fault::new(Reason::Draining, "going")).into_http()),
             Self::Broken(code) => Err(Status::new(tonic::Code::from_i32(code as i32), "broken")),
             Self::Hang => pending().await,
             Self::After(wait, answer) => {
@@ -162,11 +183,19 @@ impl Answer {
     }
 }
 
+// === impl Shared ===
+
+impl Shared {
+    fn next(&mut self) -> Option<Answer> {
+        if self.script.len() > 1 { self.script.pop_front() } else { self.script.front().cloned() }
+    }
+}
+
 // === impl Double ===
 
 impl Double {
     pub(crate) fn new(script: impl IntoIterator<Item = Answer>) -> Self {
-        let shared = Shared { script: script.into_iter().collect(), seen: Vec::new() };
+        let shared = Shared { script: script.into_iter().collect(), seen: Vec::new(), standing: Standing::default() };
         Self { shared: Arc::new(Mutex::new(shared)), ready: false }
     }
 
@@ -183,6 +212,36 @@ impl Double {
     /// From now on it answers by another script.
     pub(crate) fn now(&self, script: impl IntoIterator<Item = Answer>) {
         self.shared.lock().unwrap().script = script.into_iter().collect();
+    }
+
+    /// It has a connection from now on, or has none and is about to get one.
+    pub(crate) fn connected(&self, connected: bool) {
+        let standing = &mut self.shared.lock().unwrap().standing;
+        *standing = Standing { lost: !connected, ..Standing::default() };
+    }
+
+    /// It has no connection, and every attempt to make one fails, which `changed` is told of.
+    pub(crate) fn refuse(&self, changed: &Arc<Notify>) {
+        let trouble = Trouble { failures: 1, gone: true };
+        self.shared.lock().unwrap().standing = Standing { lost: true, trouble, refused: Some(Arc::clone(changed)) };
+    }
+}
+
+impl Reach for Double {
+    fn is_ready(&self) -> bool {
+        !self.shared.lock().unwrap().standing.lost
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.shared.lock().unwrap().standing.trouble
+    }
+
+    fn nudge(&self) {
+        let standing = &mut self.shared.lock().unwrap().standing;
+        if let Some(changed) = standing.refused.clone() {
+            standing.trouble.failures += 1;
+            changed.notify_waiters();
+        }
     }
 }
 
@@ -207,13 +266,14 @@ impl Service<Request<Body>> for Double {
         let shared = Arc::clone(&self.shared);
         let at = Instant::now();
         Box::pin(async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
-            let answer = {
-                let mut shared = shared.lock().unwrap();
-                shared.seen.push(Seen { at, head, body });
-                if shared.script.len() > 1 { shared.script.pop_front() } else { shared.script.front().cloned() }
-            };
+            let answer = shared.lock().unwrap().next();
+            if matches!(answer, Some(Answer::NeverSent)) {
+                Handback::give(request);
+            } else {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                shared.lock().unwrap().seen.push(Seen { at, head, body });
+            }
             answer.unwrap_or(Answer::Good).give().await
         })
     }

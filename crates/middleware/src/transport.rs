@@ -1,8 +1,9 @@
 //! The innermost rung: what a channel says becomes a status of ours.
 //!
-//! tonic's channel has a timeout of its own, which reads the `grpc-timeout` that we send and answers CANCELLED; here
-//! that becomes the DEADLINE_EXCEEDED that it is. Of the other failures only those that certainly had no effect (no
-//! connection, a stream that the other side refused) are UNAVAILABLE; all the rest are unknown outcomes.
+//! Only what certainly had no effect is UNAVAILABLE: no connection, one that was closed before the request went out, a
+//! stream that the other side refused, or that came after its GOAWAY. All the rest are unknown outcomes, among them a
+//! connection that stopped answering pings, which tonic takes for UNAVAILABLE. tonic's own timeout reads the
+//! `grpc-timeout` that we send and answers CANCELLED; here that becomes the DEADLINE_EXCEEDED that it is.
 
 use std::{
     error::Error,
@@ -16,6 +17,7 @@ use tower_service::Service;
 
 use crate::{
     BoxFuture, ResponseBody,
+    balance::NotConnected,
     status::{from_fault, from_tonic},
     timed::late,
 };
@@ -56,24 +58,42 @@ where
 }
 
 fn translate(error: BoxError) -> Status {
-    if is_timeout(error.as_ref()) {
+    if any(error.as_ref(), |cause| cause.is::<TimeoutExpired>()) {
         return late();
     }
+    let unsent = any(error.as_ref(), was_never_sent);
+    let in_doubt = any(error.as_ref(), |cause| cause.downcast_ref().is_some_and(hyper::Error::is_timeout));
     let status = Status::from_error(error);
     // The cause names addresses and libraries: it is for the log.
-    tracing::debug!(code = ?status.code(), cause = ?status, "call failed in transport");
+    tracing::debug!(code = ?status.code(), cause = ?status, unsent, "call failed in transport");
     from_fault(match from_tonic(status.code()) {
+        _ if in_doubt => lost(),
+        _ if unsent => Fault::new(Reason::Unreachable, "the service cannot be reached; try again shortly"),
         Code::Unavailable => Fault::new(Reason::Unreachable, "the service cannot be reached; try again shortly"),
         Code::ResourceExhausted => Fault::new(Reason::Shed, "the service is too busy; try again later"),
         Code::DeadlineExceeded => return late(),
-        _ => Fault::new(Reason::OutcomeUnknown, "the connection broke before the answer came; try again"),
+        _ => lost(),
     })
 }
 
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+fn lost() -> Fault {
+    Fault::new(Reason::OutcomeUnknown, "the connection broke before the answer came; try again")
+}
+
+fn was_never_sent(cause: &(dyn Error + 'static)) -> bool {
+    // hyper says "cancelled" of what was still in its queue when the connection ended.
+    let queued = cause.downcast_ref().is_some_and(hyper::Error::is_canceled);
+    // A GOAWAY ends only the streams that it does not name as processed.
+    let after_goaway = cause.downcast_ref().is_some_and(|error: &h2::Error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    });
+    queued || after_goaway || cause.is::<NotConnected>()
+}
+
+fn any(error: &(dyn Error + 'static), wanted: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<TimeoutExpired>() {
+        if wanted(error) {
             return true;
         }
         cause = error.source();

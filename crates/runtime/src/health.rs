@@ -4,12 +4,17 @@
 //! |---|---|
 //! | `liveness` | the process runs its tasks; never asks a dependency |
 //! | `readiness`, the empty name, each full service name | every probe succeeds, and no drain has begun |
+//! | the name of a companion, such as `redis` | what the services only work more slowly without is there |
+
+mod board;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 use tonic_health::{ServingStatus, server::HealthReporter};
+
+pub(crate) use board::{Place, all_serve, observe};
 
 /// The health name that says whether the process is alive.
 pub const LIVENESS: &str = "liveness";
@@ -21,6 +26,8 @@ pub const READINESS: &str = "readiness";
 #[derive(Clone)]
 pub(crate) struct Probe {
     name: &'static str,
+    /// Whether the services can do without what it checks.
+    is_companion: bool,
     check: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
 }
 
@@ -30,6 +37,8 @@ pub(crate) struct Health {
     reporter: HealthReporter,
     services: Vec<&'static str>,
     probes: Vec<Probe>,
+    /// Where the process as a whole is told, unless this is the server that tells of it.
+    place: Option<Place>,
     /// Time between two rounds, and the most that one probe may take.
     interval: Duration,
 }
@@ -42,7 +51,15 @@ impl Probe {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name, check: Arc::new(move || Box::pin(check())) }
+        Self { name, is_companion: false, check: Arc::new(move || Box::pin(check())) }
+    }
+
+    pub(crate) fn companion<F, Fut>(name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { is_companion: true, ..Self::new(name, check) }
     }
 
     async fn ask(&self, limit: Duration) -> Result<(), String> {
@@ -65,9 +82,10 @@ impl Health {
         reporter: HealthReporter,
         services: Vec<&'static str>,
         probes: Vec<Probe>,
+        place: Option<Place>,
         interval: Duration,
     ) -> Self {
-        let health = Self { reporter, services, probes, interval };
+        let health = Self { reporter, services, probes, place, interval };
         health.report(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         health
@@ -80,7 +98,10 @@ impl Health {
             let failures = self.ask().await;
             let now = failures.is_empty();
             if was != Some(now) {
-                if now {
+                // The one that tells of the whole process has nothing of its own to say.
+                if self.place.is_none() {
+                    tracing::debug!(?failures, "asked after the whole process");
+                } else if now {
                     tracing::info!(services = ?self.services, "serving");
                 } else {
                     tracing::warn!(?failures, services = ?self.services, "not serving");
@@ -99,12 +120,24 @@ impl Health {
 
     async fn ask(&self) -> Vec<String> {
         let answers = join_all(self.probes.iter().map(|probe| probe.ask(self.interval))).await;
-        answers.into_iter().filter_map(Result::err).collect()
+        let mut failures = Vec::new();
+        for (probe, answer) in self.probes.iter().zip(answers) {
+            if probe.is_companion {
+                let status = if answer.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+                self.reporter.set_service_status(probe.name, status).await;
+            } else {
+                failures.extend(answer.err());
+            }
+        }
+        failures
     }
 
     async fn report(&self, status: ServingStatus) {
         for name in ["", READINESS].iter().chain(&self.services) {
             self.reporter.set_service_status(name, status).await;
+        }
+        if let Some(place) = &self.place {
+            place.set(status == ServingStatus::Serving);
         }
     }
 }

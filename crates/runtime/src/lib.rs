@@ -6,6 +6,8 @@
 //! | [`telemetry`] | logs and spans |
 //! | [`server`] | the one place where a gRPC server is built: all limits, health, reflection, bounded drain |
 //! | [`health`] | probes, and the status that they make |
+//! | [`admin`] | the listener for operators and scrapers |
+//! | [`metrics`] | instruments, and how they are read |
 //! | [`channel`] | lazy channels with the client stack around them |
 //! | [`process`] | what the main of a service's own process does |
 //! | [`shutdown`] | SIGTERM and SIGINT as a token |
@@ -22,9 +24,11 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod channel;
 pub mod config;
 pub mod health;
+pub mod metrics;
 pub mod process;
 pub mod server;
 pub mod shutdown;
@@ -33,6 +37,7 @@ pub mod telemetry;
 use spillway_contracts::policy::{Idempotency, methods};
 use spillway_middleware::{Policies, Policy};
 
+pub use admin::{Admin, AdminConfig};
 pub use channel::connect;
 pub use server::{Server, ServerConfig};
 pub use telemetry::{Telemetry, TelemetryConfig};

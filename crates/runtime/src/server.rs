@@ -28,7 +28,11 @@ use tonic_health::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::health::{Health, Probe};
+use crate::{
+    admin::Scrape,
+    health::{Health, Place, Probe},
+};
+use connection::Audience;
 use drain::EndStreams;
 
 pub use config::ServerConfig;
@@ -46,6 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A server to be: services, what describes them, and what they depend on.
 #[derive(Debug)]
 pub struct Server {
+    audience: Audience,
     config: Arc<ServerConfig>,
     policies: Policies,
     routes: RoutesBuilder,
@@ -67,7 +72,17 @@ pub enum ServeError {
 impl Server {
     /// A server without services. `policies` say which deadline a method has by default.
     pub fn new(config: &ServerConfig, policies: &Policies) -> Self {
+        Self::of(Audience::Callers, config, policies)
+    }
+
+    /// A server for those who watch this process: it answers scrapers, too, and over HTTP/1.1 as well.
+    pub(crate) fn admin(config: &ServerConfig, policies: &Policies) -> Self {
+        Self::of(Audience::Operators, config, policies)
+    }
+
+    fn of(audience: Audience, config: &ServerConfig, policies: &Policies) -> Self {
         Self {
+            audience,
             config: Arc::new(config.clone()),
             policies: policies.clone(),
             routes: RoutesBuilder::default(),
@@ -109,6 +124,18 @@ impl Server {
         self
     }
 
+    /// Adds a check of something that the services work more slowly without, such as a cache. It has a health name of its
+    /// own, which says NOT_SERVING while it fails, and readiness stays as it is.
+    #[must_use]
+    pub fn companion<F, Fut>(mut self, name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.probes.push(Probe::companion(name, check));
+        self
+    }
+
     /// Serves until `shutdown`, then drains: it takes the drain limit at most.
     ///
     /// # Errors
@@ -120,14 +147,18 @@ impl Server {
             self.add_reflection()?;
         }
         let interval = Duration::from_millis(self.config.probe_interval_ms);
-        let health = Arc::new(Health::new(reporter, self.services, self.probes, interval).await);
+        let place = (self.audience == Audience::Callers).then(|| Place::new(self.services.clone()));
+        let health = Arc::new(Health::new(reporter, self.services, self.probes, place, interval).await);
         let probing = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&health).run()));
 
         let drain = CancellationToken::new();
         let handler = EndStreams::new(self.routes.routes().prepare(), &self.policies, drain.clone());
         let stack = server(&self.config.middleware(), &self.policies).layer(handler);
-        let mut connections = Connections::new(&self.config, drain.clone());
-        connections.accept(listener, stack, &shutdown).await;
+        let mut connections = Connections::new(self.audience, &self.config, drain.clone());
+        match self.audience {
+            Audience::Callers => connections.accept(listener, stack, &shutdown).await,
+            Audience::Operators => connections.accept(listener, Scrape::new(stack), &shutdown).await,
+        }
 
         // Probing first, or its next round would say SERVING again.
         drop(probing);
@@ -160,6 +191,7 @@ impl Server {
 /// The connections of a server.
 #[derive(Debug)]
 struct Connections {
+    audience: Audience,
     config: Arc<ServerConfig>,
     places: Arc<Semaphore>,
     drain: CancellationToken,
@@ -169,9 +201,9 @@ struct Connections {
 // === impl Connections ===
 
 impl Connections {
-    fn new(config: &Arc<ServerConfig>, drain: CancellationToken) -> Self {
+    fn new(audience: Audience, config: &Arc<ServerConfig>, drain: CancellationToken) -> Self {
         let places = Arc::new(Semaphore::new(config.max_connections));
-        Self { config: Arc::clone(config), places, drain, open: JoinSet::new() }
+        Self { audience, config: Arc::clone(config), places, drain, open: JoinSet::new() }
     }
 
     /// Takes connections up until `shutdown`; then closes the listener, so that callers hear at once that nobody is
@@ -181,7 +213,7 @@ impl Connections {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let protocol = connection::protocol(&self.config);
+        let protocol = connection::protocol(self.audience, &self.config);
         loop {
             let (stream, place) = tokio::select! {
                 accepted = next(&listener, &self.places) => accepted,

@@ -1,4 +1,4 @@
-//! Logs and spans. Spans are made and propagated; exporting them comes with the collector.
+//! Logs and spans, and the start of [`metrics`]. Spans are made and propagated; exporting them comes with the collector.
 
 use std::io::{self, IsTerminal};
 
@@ -10,6 +10,8 @@ use opentelemetry_sdk::{
 use serde::Deserialize;
 use spillway_middleware::TRACE_TARGET;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::metrics;
 
 /// Settings of logs and spans.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -66,6 +68,7 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
         .with(filter(config).map_err(TelemetryError)?)
         .try_init()
         .map_err(|error| TelemetryError(error.to_string()))?;
+    metrics::init(service).map_err(TelemetryError)?;
     Ok(Telemetry { provider })
 }
 

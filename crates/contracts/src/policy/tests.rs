@@ -37,9 +37,10 @@ fn every_mutating_request_carries_a_request_id() {
 }
 
 #[test]
-fn the_services_are_the_eight_that_are_served() {
+fn the_services_are_those_that_are_served() {
     let names: BTreeSet<_> = services().collect();
     let expected = [
+        "spillway.admin.v1.EventService",
         "spillway.fulfilment.v1.FulfilmentService",
         "spillway.fulfilment.v1.WarehouseService",
         "spillway.inventory.v1.InventoryService",

@@ -1,8 +1,11 @@
 //! The state machine of the breaker: pure. Time is an argument (since the breaker was made), and so is chance.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::config::BreakerConfig;
+use crate::{
+    balance::{Leave, Quota},
+    config::BreakerConfig,
+};
 
 /// Buckets of the window: the oldest tenth is forgotten at a time.
 const BUCKETS: usize = 10;
@@ -43,6 +46,9 @@ pub(crate) struct Machine {
     generation: u64,
     /// How often it opened since it was last closed: each time it stays open for longer.
     openings: u32,
+    quota: Arc<Quota>,
+    /// Held while not closed.
+    leave: Option<Leave>,
 }
 
 #[derive(Debug)]
@@ -71,8 +77,15 @@ struct Bucket {
 // === impl Machine ===
 
 impl Machine {
-    pub(crate) fn new(config: &BreakerConfig) -> Self {
-        Self { config: config.clone(), state: State::Closed(Window::default()), generation: 0, openings: 0 }
+    pub(crate) fn new(config: &BreakerConfig, quota: &Arc<Quota>) -> Self {
+        Self {
+            config: config.clone(),
+            state: State::Closed(Window::default()),
+            generation: 0,
+            openings: 0,
+            quota: Arc::clone(quota),
+            leave: None,
+        }
     }
 
     /// Lets a call through, or says how long to leave the target alone.
@@ -100,9 +113,13 @@ impl Machine {
             State::Closed(window) => {
                 window.record(now, outcome, &self.config);
                 // ## Closed => (Open)
-                // Enough calls in the window, and too many of them failed or slow.
+                // Enough calls in the window, too many of them failed or slow, and not too many neighbours open: then
+                // the cause is hardly this target's, and it goes on.
                 if window.is_sick(&self.config) {
-                    self.open(now, roll);
+                    self.leave = self.quota.take();
+                    if self.leave.is_some() {
+                        self.open(now, roll);
+                    }
                 }
             }
             // No ticket is of this generation: opening made a new one, and while open none is given.
@@ -118,6 +135,7 @@ impl Machine {
                     // ## HalfOpen => (Closed)
                     // The target is well: what was before is forgotten.
                     self.openings = 0;
+                    self.leave = None;
                     self.become_(State::Closed(Window::default()));
                 } else if *bad > self.config.probes - self.config.probes_needed {
                     // ## HalfOpen => (Open)
@@ -125,6 +143,14 @@ impl Machine {
                     self.open(now, roll);
                 }
             }
+        }
+    }
+
+    /// Until when every call is refused, if it is open.
+    pub(crate) fn open_until(&self) -> Option<Duration> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed(_) | State::HalfOpen { .. } => None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 fn breaker<S>(inner: S) -> Breaker<S> {
-    Breaker::new(inner, &BreakerConfig::default(), &AttemptConfig::default(), &policies())
+    Breaker::new(inner, &BreakerConfig::default(), &AttemptConfig::default(), &policies(), &Quota::new(1))
 }
 
 async fn after_twenty(answer: Answer) -> bool {

@@ -1,17 +1,50 @@
-use std::{future::Future, pin::pin, task::Waker, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, task::Waker, time::Duration};
 
 use spillway_types::{Code, Reason};
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
+    balance::Address,
     config::BulkheadConfig,
     status::to_fault,
     testing::{Answer, Double, READ, REPEATABLE, call, ending, outcome, policies, reason, request},
 };
 
-fn edge(server: &Double, config: &ClientConfig) -> ClientStack<Double> {
-    compose(config, &policies(), Preset::Edge, server.clone())
+pub(crate) type Stack = ClientStack<Double>;
+
+/// A set with a double at each of the addresses `127.0.0.1:0`, `:1` and so on.
+pub(crate) fn set_of<'a>(config: &ClientConfig, servers: impl IntoIterator<Item = &'a Double>) -> Arc<Set<Double>> {
+    let set = guarded(config, &policies());
+    place(&set, servers.into_iter().enumerate());
+    set
+}
+
+/// Makes these the endpoints of a set, by the ports of their addresses.
+pub(crate) fn place<'a>(set: &Set<Double>, servers: impl IntoIterator<Item = (usize, &'a Double)>) {
+    let servers: Vec<_> = servers
+        .into_iter()
+        .map(|(port, server)| (Address::of(SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))), server))
+        .collect();
+    let addresses: Vec<_> = servers.iter().map(|(address, _)| address.clone()).collect();
+    let find = |address: &Address| servers.iter().find(|(known, _)| known == address).map(|(_, server)| *server);
+    set.replace(&addresses, |address| find(address).unwrap().clone());
+}
+
+pub(crate) fn stack_on(set: &Arc<Set<Double>>, config: &ClientConfig, preset: Preset) -> Stack {
+    compose(config, &policies(), preset, Arc::clone(set))
+}
+
+fn stack<'a>(config: &ClientConfig, preset: Preset, servers: impl IntoIterator<Item = &'a Double>) -> Stack {
+    stack_on(&set_of(config, servers), config, preset)
+}
+
+fn edge(server: &Double, config: &ClientConfig) -> Stack {
+    stack(config, Preset::Edge, [server])
+}
+
+fn step(server: &Double, config: &ClientConfig) -> Stack {
+    stack(config, Preset::Step, [server])
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +86,7 @@ async fn refusals_by_an_open_breaker_take_no_places() {
     let config =
         ClientConfig { bulkhead: BulkheadConfig { reads: 1, writes: 1, streams: 1 }, ..ClientConfig::default() };
     let server = Double::new([Answer::Refusal(Code::Unavailable)]);
-    let client = compose(&config, &policies(), Preset::Step, server.clone());
+    let client = step(&server, &config);
     for _ in 0..20 {
         outcome(&mut client.clone(), request(READ)).await;
     }
@@ -67,7 +100,7 @@ async fn refusals_by_an_open_breaker_take_no_places() {
 async fn a_saga_step_is_not_tried_again_by_its_stack() {
     for answer in [Answer::Refusal(Code::Unavailable), Answer::Broken(Code::Unknown), Answer::Hang] {
         let server = Double::new([answer]);
-        let mut client = compose(&ClientConfig::default(), &policies(), Preset::Step, server.clone());
+        let mut client = step(&server, &ClientConfig::default());
         assert_ne!(outcome(&mut client, request(REPEATABLE)).await, Code::Ok);
         assert_eq!(server.calls(), 1);
     }
@@ -76,7 +109,7 @@ async fn a_saga_step_is_not_tried_again_by_its_stack() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_hangs_opens_the_breaker_even_for_callers_in_a_hurry() {
     let server = Double::new([Answer::Hang]);
-    let client = compose(&ClientConfig::default(), &policies(), Preset::Step, server.clone());
+    let client = step(&server, &ClientConfig::default());
     for _ in 0..20 {
         let mut hurried = request(READ);
         hurried.headers_mut().insert("grpc-timeout", "100m".parse().unwrap());

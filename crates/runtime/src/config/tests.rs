@@ -2,13 +2,13 @@ use serde::Deserialize;
 use spillway_middleware::ClientConfig;
 
 use super::*;
-use crate::{ServerConfig, TelemetryConfig, process::DataConfig};
+use crate::{AdminConfig, ServerConfig, TelemetryConfig};
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shared {
     telemetry: TelemetryConfig,
-    data: DataConfig,
+    admin: AdminConfig,
     server: ServerConfig,
     client: ClientConfig,
 }
@@ -47,7 +47,7 @@ fn the_document_says_what_the_code_does_without_it() {
     let shared: Shared = load(DEFAULTS, None, std::iter::empty(), &[]).unwrap();
     let expected = Shared {
         telemetry: TelemetryConfig::default(),
-        data: DataConfig { dir: "data".into() },
+        admin: AdminConfig::default(),
         server: ServerConfig::default(),
         client: ClientConfig::default(),
     };
@@ -101,7 +101,7 @@ fn every_error_is_told_at_once_with_its_source() {
          SPILLWAY__CLIENT__RETRY__ATTEMPTS)"
             .to_owned(),
         "server.reflection = \"maybe\": must be true or false (from environment variable".to_owned(),
-        "sever.drain_ms: unknown key (from environment variable SPILLWAY__SEVER__DRAIN_MS); there are client, data, server, \
+        "sever.drain_ms: unknown key (from environment variable SPILLWAY__SEVER__DRAIN_MS); there are admin, client, server, \
          telemetry"
             .to_owned(),
         "client.bulkhead.reads = 0: must be from 1 to 1000000 (from command line)".to_owned(),

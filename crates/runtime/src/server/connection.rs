@@ -22,6 +22,18 @@ use tower_service::Service;
 
 use super::config::ServerConfig;
 
+/// Headers of a request over HTTP/1.1: a scraper sends half a dozen.
+const HTTP1_HEADERS_MAX: usize = 64;
+
+/// Whom a server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Callers of its services, who speak gRPC.
+    Callers,
+    /// Those who watch the process; scrapers among them speak HTTP/1.1.
+    Operators,
+}
+
 /// Gives the stack what it knows of the connection, and the body type that it speaks.
 #[derive(Clone, Debug)]
 struct Connected<S> {
@@ -30,8 +42,16 @@ struct Connected<S> {
 }
 
 /// HTTP/2 with every limit set: by itself hyper has no bound on streams here, and no protection from reset floods.
-pub(super) fn protocol(config: &ServerConfig) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+pub(super) fn protocol(audience: Audience, config: &ServerConfig) -> Builder<TokioExecutor> {
+    let mut builder = match audience {
+        Audience::Callers => Builder::new(TokioExecutor::new()).http2_only(),
+        Audience::Operators => Builder::new(TokioExecutor::new()),
+    };
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.handshake_ms))
+        .max_headers(HTTP1_HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -24,16 +24,31 @@ fn repeat(outcome: Outcome, times: usize) -> impl Iterator<Item = Outcome> {
 
 /// A machine that opened at time 0, for 5 s.
 fn opened() -> Machine {
-    let mut machine = Machine::new(&BreakerConfig::default());
+    let mut machine = Machine::new(&BreakerConfig::default(), &Quota::new(1));
     run(&mut machine, 0, repeat(Outcome::Failed, 20));
     assert_eq!(machine.admit(ms(0), MID), Err(ms(5_000)));
     machine
 }
 
 #[test]
+fn of_two_neighbours_one_may_be_open_until_it_is_well() {
+    let quota = Quota::new(2);
+    let [mut one, mut other] = [(); 2].map(|()| Machine::new(&BreakerConfig::default(), &quota));
+    run(&mut one, 0, repeat(Outcome::Failed, 20));
+    run(&mut other, 0, repeat(Outcome::Failed, 40));
+    assert!(!one.is_closed() && other.is_closed(), "the cause is hardly theirs");
+    run(&mut one, 5_000, repeat(GOOD, 4));
+    run(&mut other, 5_000, [Outcome::Failed]);
+    assert!(one.is_closed() && !other.is_closed(), "the place is free again");
+    drop(other);
+    run(&mut one, 5_000, repeat(Outcome::Failed, 20));
+    assert!(!one.is_closed(), "also when its holder is gone");
+}
+
+#[test]
 fn every_event_in_every_state() {
     // Closed
-    let mut closed = Machine::new(&BreakerConfig::default());
+    let mut closed = Machine::new(&BreakerConfig::default(), &Quota::new(1));
     run(&mut closed, 0, repeat(Outcome::Failed, 19));
     assert!(closed.is_closed(), "nineteen calls prove nothing");
     run(&mut closed, 0, repeat(Outcome::Ignored, 100));
@@ -42,7 +57,7 @@ fn every_event_in_every_state() {
     run(&mut closed, 0, [Outcome::Failed]);
     assert!(!closed.is_closed(), "20 of 40 failed");
 
-    let mut slow = Machine::new(&BreakerConfig::default());
+    let mut slow = Machine::new(&BreakerConfig::default(), &Quota::new(1));
     run(&mut slow, 0, repeat(GOOD, 4).chain(repeat(SLOW, 15)));
     assert!(slow.is_closed(), "15 of 19 are too few calls");
     run(&mut slow, 0, [SLOW]);
@@ -95,7 +110,7 @@ fn probes_that_hang_open_it_again() {
 
 #[test]
 fn outcomes_of_an_older_generation_are_ignored() {
-    let mut machine = Machine::new(&BreakerConfig::default());
+    let mut machine = Machine::new(&BreakerConfig::default(), &Quota::new(1));
     let before: Vec<_> = (0..10).map(|_| machine.admit(ms(0), MID).unwrap()).collect();
     run(&mut machine, 0, repeat(Outcome::Failed, 20));
     let probe = machine.admit(ms(5_000), MID).unwrap();
@@ -125,7 +140,7 @@ fn it_stays_open_for_longer_each_time_up_to_a_minute_and_forgets_that_when_close
 #[test]
 fn chance_spreads_the_time_open_by_a_quarter() {
     for (roll, expected) in [(0, 3_750), (MID, 5_000), (ROLL_MAX, 6_250), (Roll::MAX, 6_250)] {
-        let mut machine = Machine::new(&BreakerConfig::default());
+        let mut machine = Machine::new(&BreakerConfig::default(), &Quota::new(1));
         for _ in 0..20 {
             let ticket = machine.admit(ms(0), roll).unwrap();
             machine.report(ticket, Outcome::Failed, ms(0), roll);
@@ -136,7 +151,7 @@ fn chance_spreads_the_time_open_by_a_quarter() {
 
 #[test]
 fn a_long_pause_does_not_wedge_the_window() {
-    let mut machine = Machine::new(&BreakerConfig::default());
+    let mut machine = Machine::new(&BreakerConfig::default(), &Quota::new(1));
     run(&mut machine, 0, repeat(Outcome::Failed, 19));
     let later = u64::MAX / 1_000_000;
     run(&mut machine, later, repeat(GOOD, 1));
@@ -249,7 +264,7 @@ proptest! {
     #[test]
     fn it_does_what_the_reference_does(events in events()) {
         let config = BreakerConfig::default();
-        let mut machine = Machine::new(&config);
+        let mut machine = Machine::new(&config, &Quota::new(1));
         let mut reference = Reference {
             config, closed: Some(Vec::new()), until: 0, probing: None, openings: 0, generation: 0,
         };
