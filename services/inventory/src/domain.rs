@@ -6,7 +6,9 @@
 //! | [`reservation`] | the states of a reservation and its lines |
 //! | [`command`] | what can be asked of the ledger |
 //! | [`ledger`] | [`decide`]: the judgement of one command |
+//! | [`admission`] | the gate's quick guess at that judgement |
 
+pub mod admission;
 pub mod command;
 pub mod item;
 pub mod ledger;

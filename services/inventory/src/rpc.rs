@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     domain::{Answer, Command, Item, Reservation},
-    store::{Ledger, Reader},
+    store::{Ledger, Reader, gate::Gate},
 };
 
 mod adjust_stock;
@@ -36,6 +36,7 @@ mod update_item;
 pub(crate) struct Api {
     pub(crate) committer: Committer<Ledger>,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -88,7 +89,7 @@ impl InventoryService for Api {
     }
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Answered<ReserveResponse> {
-        answered(reserve::handle(self, request.into_inner()).await)
+        answered(reserve::handle(self, request).await)
     }
 
     async fn pin_reservation(&self, request: Request<PinReservationRequest>) -> Answered<PinReservationResponse> {

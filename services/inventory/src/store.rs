@@ -1,15 +1,35 @@
-//! Where the ledger is kept: the rows of a batch, and what readers may ask.
+//! Where the ledger is kept: the rows of a batch, what readers may ask, and the gate before it all.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use spillway_storage::{Rules, StoreError, Tracked, bus::Event, idempotency};
+use spillway_storage::{
+    Committer, Resources, Rules, StoreError, Tracked,
+    bus::Event,
+    database::{Database, DatabaseUrl, Schema},
+    group_commit::{self, Limits},
+    idempotency,
+};
 use spillway_types::{EventId, Fault, OrderId, Sku, Timestamp};
 
-use crate::domain::{Answer, Command, Effects, Item, Movement, Reservation, State, View, command::Once, decide};
+use self::postgres::{PgReader, PgStore};
+use crate::{
+    DATABASE,
+    domain::{
+        Answer, Command, Effects, Item, Movement, Reservation, State, View, admission::Stock, command::Once, decide,
+    },
+};
 
+pub mod gate;
+pub mod postgres;
 pub mod sqlite;
+mod wanted;
 
 /// Published at every change of a reservation; key is the order id, sequence the reservation's version.
 pub const TOPIC_RESERVATION: &str = "inventory.reservation";
+
+/// Most lapsed promises that one batch takes back; the rest waits for the next one.
+const LAPSED_MAX: i64 = 256;
 
 /// The rows that one batch touches.
 #[derive(Debug, Default)]
@@ -34,8 +54,35 @@ pub trait Reader: Send + Sync + 'static {
     async fn items(&self, after: Option<&Sku>, limit: u32) -> Result<Vec<Item>, StoreError>;
     /// A reservation, tombstone or recorded refusal.
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, StoreError>;
+    /// What a Reserve could have of each of these SKUs at this moment; those that are not known are left out.
+    async fn stocks(&self, skus: &[Sku]) -> Result<Vec<Stock>, StoreError>;
     /// Whether the store answers.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// The tables, as each kind of database has them.
+pub const SCHEMA: Schema = Schema { file: DATABASE, sqlite: sqlite::STEPS, postgres: postgres::STEPS };
+
+/// Opens the ledger wherever the settings say it is, and starts the writer.
+///
+/// # Errors
+/// When the database cannot be opened or its schema is not what it must be.
+pub async fn open(
+    url: &DatabaseUrl,
+    limits: Limits,
+    resources: &Resources,
+) -> Result<(Database, Committer<Ledger>, Arc<dyn Reader>), StoreError> {
+    let database = Database::open(url, &resources.data, &SCHEMA).await?;
+    let (committer, reader): (_, Arc<dyn Reader>) = match &database {
+        Database::Sqlite(file) => {
+            let (store, reader) = sqlite::ends(file, &resources.clock).await?;
+            (group_commit::spawn(store, limits), Arc::new(reader))
+        }
+        Database::Postgres(server) => {
+            (group_commit::spawn(PgStore::new(server), limits), Arc::new(PgReader::new(server.clone())))
+        }
+    };
+    Ok((database, committer, reader))
 }
 
 // === impl Ledger ===

@@ -14,6 +14,7 @@ use crate::domain::{
 
 pub(super) async fn handle(api: &Api, request: AdjustStockRequest) -> Result<AdjustStockResponse, Fault> {
     let adjusted = submit_item(api, parse(&request)?).await?;
+    api.gate.stock_may_have_risen();
     Ok(AdjustStockResponse { item: Some(item(adjusted)) })
 }
 

@@ -11,6 +11,9 @@ use crate::domain::{Command, command::Confirm};
 
 pub(super) async fn handle(api: &Api, request: ConfirmReservationRequest) -> Result<ConfirmReservationResponse, Fault> {
     let confirmed = submit_reservation(api, parse(&request)?).await?;
+    if !request.lines.is_empty() {
+        api.gate.stock_may_have_risen();
+    }
     Ok(ConfirmReservationResponse { reservation: Some(reservation(confirmed)) })
 }
 

@@ -11,6 +11,7 @@ use crate::domain::Command;
 
 pub(super) async fn handle(api: &Api, request: ReleaseReservationRequest) -> Result<ReleaseReservationResponse, Fault> {
     let found = submit_reservation(api, parse(&request)?).await?;
+    api.gate.stock_may_have_risen();
     Ok(ReleaseReservationResponse { reservation: Some(reservation(found)) })
 }
 

@@ -8,6 +8,7 @@ use spillway_contracts::{
     inventory::v1::{ReserveRequest, ReserveResponse},
 };
 use spillway_types::{BuyerId, Fault, Fingerprint, Sku, Violations};
+use tonic::Request;
 
 use super::{Api, convert::reservation, submit_reservation};
 use crate::domain::{Command, Hold, command::Reserve};
@@ -19,9 +20,22 @@ const TTL_MIN: Duration = Duration::from_secs(1);
 /// Longer promises are a way to take goods off the market without buying them.
 const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) async fn handle(api: &Api, request: ReserveRequest) -> Result<ReserveResponse, Fault> {
-    let reserved = submit_reservation(api, parse(&request)?).await?;
-    Ok(ReserveResponse { reservation: Some(reservation(reserved)) })
+/// How a client's stack says that it has sent a call before.
+const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+
+pub(super) async fn handle(api: &Api, request: Request<ReserveRequest>) -> Result<ReserveResponse, Fault> {
+    let is_repeat = request.get_ref().retry || request.metadata().contains_key(PREVIOUS_ATTEMPTS);
+    let reserve = parse(request.get_ref())?;
+    let reserved = if is_repeat {
+        // What became of the attempt before only the ledger knows.
+        submit_reservation(api, Command::Reserve(reserve)).await
+    } else {
+        let (order_id, pass) = (reserve.order_id, api.gate.enter(&reserve).await?);
+        let reserved = submit_reservation(api, Command::Reserve(reserve)).await;
+        api.gate.leave(order_id, pass, &reserved).await;
+        reserved
+    };
+    Ok(ReserveResponse { reservation: Some(reservation(reserved?)) })
 }
 
 /// What makes two Reserves of one order the same.
@@ -32,7 +46,7 @@ struct Normal<'a> {
     hold: Hold,
 }
 
-fn parse(request: &ReserveRequest) -> Result<Command, Fault> {
+fn parse(request: &ReserveRequest) -> Result<Reserve, Fault> {
     let mut wrong = Violations::default();
     // The order is the key of the effect; the request's own key is what its caller's log names.
     let request_id = convert::request_id("request_id", &request.request_id, &mut wrong);
@@ -46,7 +60,7 @@ fn parse(request: &ReserveRequest) -> Result<Command, Fault> {
         let fingerprint = Fingerprint::of(&Normal { buyer_id: &buyer_id, lines: &lines, hold });
         Some(Reserve { order_id, buyer_id, lines, hold, fingerprint })
     })();
-    wrong.finish(parsed).map(Command::Reserve)
+    wrong.finish(parsed)
 }
 
 fn hold(request: &ReserveRequest, wrong: &mut Violations) -> Option<Hold> {
@@ -64,3 +78,6 @@ fn hold(request: &ReserveRequest, wrong: &mut Violations) -> Option<Hold> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,65 +4,72 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use spillway_storage::{
-    Store, StoreError, Tracked, idempotency, outbox,
-    sqlite::{Database, SqliteSession, Step, json, write},
+    Session, Store, StoreError, Tracked,
+    database::Step,
+    idempotency, outbox,
+    sqlite::{Database, SqliteSession, json, write},
 };
 use spillway_types::{Clock, OrderId, Sku, Timestamp};
 use sqlx::SqliteConnection;
 
 use self::rows::{ITEM_COLUMNS, RESERVATION_COLUMNS};
-use super::{Ledger, Reader, Rows, record_key};
-use crate::domain::{Command, Item, Reservation};
+use super::{LAPSED_MAX, Ledger, Reader, Rows, wanted::Wanted};
+use crate::domain::{Command, Item, Reservation, admission::Stock};
 
 mod rows;
 
 /// The service's own schema.
-const STEPS: &[Step] =
+pub(super) const STEPS: &[Step] =
     &[Step { version: 2, name: "ledger", sql: include_str!("../../migrations/sqlite/0002_ledger.sql") }];
-
-/// Most lapsed promises that one batch takes back; the rest waits for the next one.
-const LAPSED_MAX: i64 = 256;
 
 /// The write end.
 #[derive(Debug)]
-pub struct SqliteStore<C> {
-    session: SqliteSession<C>,
+pub struct SqliteStore {
+    session: SqliteSession,
 }
 
 /// The read end.
 #[derive(Clone, Debug)]
 pub struct SqliteReader {
     database: Database,
+    clock: Arc<dyn Clock>,
 }
 
 /// Opens the ledger's file.
 ///
 /// # Errors
 /// When the file cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(
-    path: &Path,
-    clock: Arc<C>,
-) -> Result<(Database, SqliteStore<C>, SqliteReader), StoreError> {
+pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Database, SqliteStore, SqliteReader), StoreError> {
     let database = Database::open(path, STEPS).await?;
-    let store = SqliteStore { session: database.session(clock).await? };
-    Ok((database.clone(), store, SqliteReader { database }))
+    let (store, reader) = ends(&database, &clock).await?;
+    Ok((database, store, reader))
+}
+
+/// The two ends of an open file. It has one write end at a time.
+pub(super) async fn ends(
+    database: &Database,
+    clock: &Arc<dyn Clock>,
+) -> Result<(SqliteStore, SqliteReader), StoreError> {
+    let store = SqliteStore { session: database.session(Arc::clone(clock)).await? };
+    Ok((store, SqliteReader { database: database.clone(), clock: Arc::clone(clock) }))
 }
 
 // === impl SqliteStore ===
 
 #[async_trait]
-impl<C: Clock> Store<Ledger> for SqliteStore<C> {
-    type Session = SqliteSession<C>;
+impl Store<Ledger> for SqliteStore {
+    type Session = SqliteSession;
 
-    fn session(&mut self) -> &mut SqliteSession<C> {
+    fn session(&mut self) -> &mut SqliteSession {
         &mut self.session
     }
 
-    async fn load(&mut self, commands: &[Command], now: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[Command]) -> Result<Rows, StoreError> {
         let wanted = Wanted::by(commands);
+        let now = self.session.now().await?;
         let connection = self.session.connection();
         let mut reservations = reservations(connection, &wanted.orders).await?;
-        if wanted.lapsed {
+        if wanted.sweeps || !wanted.needed.is_empty() {
             reservations.extend(lapsed(connection, now).await?);
         }
         // A promise that ends touches the items of its lines.
@@ -83,42 +90,6 @@ impl<C: Clock> Store<Ledger> for SqliteStore<C> {
         rows::save_movements(connection, &rows.movements).await?;
         idempotency::save(connection, &rows.records).await?;
         outbox::save(connection, &rows.events).await
-    }
-}
-
-/// The keys that a batch needs.
-#[derive(Default)]
-struct Wanted {
-    skus: BTreeSet<Sku>,
-    orders: BTreeSet<OrderId>,
-    records: Vec<idempotency::Key>,
-    lapsed: bool,
-}
-
-impl Wanted {
-    fn by(commands: &[Command]) -> Self {
-        let mut wanted = Self::default();
-        for command in commands {
-            match command {
-                Command::CreateItem(once) => wanted.once(&once.body.sku, record_key(command, once)),
-                Command::UpdateItem(once) => wanted.once(&once.body.sku, record_key(command, once)),
-                Command::AdjustStock(once) => wanted.once(&once.body.sku, record_key(command, once)),
-                Command::Reserve(reserve) => {
-                    wanted.orders.insert(reserve.order_id);
-                    wanted.skus.extend(reserve.lines.iter().map(|(sku, _)| sku.clone()));
-                    wanted.lapsed = true;
-                }
-                Command::Confirm(confirm) => drop(wanted.orders.insert(confirm.order_id)),
-                Command::Pin(order_id) | Command::Release(order_id) => drop(wanted.orders.insert(*order_id)),
-                Command::Expire => wanted.lapsed = true,
-            }
-        }
-        wanted
-    }
-
-    fn once(&mut self, sku: &Sku, key: idempotency::Key) {
-        self.skus.insert(sku.clone());
-        self.records.push(key);
     }
 }
 
@@ -169,13 +140,6 @@ async fn lapsed(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec
 
 // === impl SqliteReader ===
 
-#[cfg(test)]
-impl SqliteReader {
-    pub(crate) fn pool(&self) -> &sqlx::SqlitePool {
-        self.database.readers()
-    }
-}
-
 #[async_trait]
 impl Reader for SqliteReader {
     async fn item(&self, sku: &Sku) -> Result<Option<Item>, StoreError> {
@@ -199,6 +163,24 @@ impl Reader for SqliteReader {
         let mut connection =
             self.database.readers().acquire().await.map_err(StoreError::database("getting a reader"))?;
         Ok(reservations(&mut connection, &BTreeSet::from([order_id])).await?.pop())
+    }
+
+    async fn stocks(&self, skus: &[Sku]) -> Result<Vec<Stock>, StoreError> {
+        let rows = sqlx::query(
+            "select i.sku, i.available + coalesce(l.quantity, 0), i.version
+               from item i
+               left join (select sku, sum(quantity) as quantity
+                            from reservation join reservation_line using (order_id)
+                           where state = 'HELD' and expires_at <= ?2
+                           group by sku) l using (sku)
+              where i.sku in (select value from json_each(?1))",
+        )
+        .bind(json(skus)?)
+        .bind(self.clock.now().as_micros())
+        .fetch_all(self.database.readers())
+        .await
+        .map_err(StoreError::database("looking at stock"))?;
+        rows.iter().map(rows::stock).collect()
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{json, write};
 use crate::{
-    domain::{Item, Line, Movement, Reservation},
+    domain::{Item, Line, Movement, Reservation, admission::Stock},
     store::stored_state,
 };
 
@@ -32,6 +32,12 @@ pub(super) fn item(row: &SqliteRow) -> Result<Item, StoreError> {
         created_at: Timestamp::from_micros(row.get(9)),
         updated_at: Timestamp::from_micros(row.get(10)),
     })
+}
+
+/// What there is of an item, from its SKU, units and version.
+pub(super) fn stock(row: &SqliteRow) -> Result<Stock, StoreError> {
+    let sku = Sku::new(row.get::<String, _>(0)).map_err(StoreError::corrupt)?;
+    Ok(Stock { sku, available: row.get(1), version: row.get(2) })
 }
 
 /// Reservations with their lines.
