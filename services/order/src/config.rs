@@ -3,7 +3,8 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive};
 
 use serde::Deserialize;
-use spillway_storage::group_commit::Limits;
+use spillway_runtime::process::Section;
+use spillway_storage::{database::DatabaseUrl, group_commit::Limits};
 
 /// The table with its defaults, to be put behind those of the runtime.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -21,6 +22,8 @@ const SLOW_READER_MS: RangeInclusive<u64> = 10..=600_000;
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its state is.
+    pub database: DatabaseUrl,
     /// Bounds of the write path.
     pub write: Limits,
     /// How orders are followed.
@@ -40,6 +43,15 @@ pub struct WatchConfig {
 }
 
 // === impl Config ===
+
+impl Section for Config {
+    const NAME: &'static str = "order";
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn validate(&self, path: &str, errors: &mut Vec<String>) {
+        Self::validate(self, path, errors);
+    }
+}
 
 impl Config {
     /// Adds a line to `errors` for each setting outside its guardrails; `path` is where this table is in the file.

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 use crate::{
     config::WatchConfig,
     domain::{Answer, Command, Order, order::unknown},
-    store::{Orders, Reader, hub::Hub},
+    store::{Orders, Reader, hub::Hub, lookup::Lookup},
 };
 
 mod advance_order;
@@ -31,6 +31,7 @@ mod watch_order;
 pub(crate) struct Api {
     pub(crate) committer: Committer<Orders>,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) lookup: Arc<Lookup>,
     pub(crate) hub: Hub,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) watch: WatchConfig,

@@ -1,13 +1,30 @@
 //! Where orders are kept: the rows of a batch, what readers may ask, and who is told of commits.
 
+use std::fmt;
+
 use async_trait::async_trait;
-use spillway_storage::{Rules, StoreError, Tracked, bus::Event, inbox};
+use spillway_storage::{Rules, StoreError, Tracked, bus::Event, database::Schema, inbox};
 use spillway_types::{BuyerId, EventId, Fault, OrderId, TenantId, Timestamp};
 
-use crate::domain::{Answer, Command, Decision, Effects, Entry, News, Order, State, View, decide};
+use crate::{
+    DATABASE,
+    domain::{Answer, Command, Decision, Effects, Entry, News, Order, State, View, decide},
+};
 
+pub mod announcing;
+pub mod cache;
 pub mod hub;
+pub mod lookup;
+pub mod opened;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
+mod wanted;
+
+pub use self::opened::{Opened, open};
+
+/// The tables, as each kind of database has them.
+pub const SCHEMA: Schema = Schema { file: DATABASE, sqlite: sqlite::STEPS, postgres: postgres::STEPS };
 
 /// Published at every move of an order; key is the order id, sequence the order's version.
 pub const TOPIC_STATE_CHANGED: &str = "order.state_changed";
@@ -44,7 +61,7 @@ pub struct Listing {
 
 /// What can be read beside the writer.
 #[async_trait]
-pub trait Reader: Send + Sync + 'static {
+pub trait Reader: fmt::Debug + Send + Sync + 'static {
     /// An order or tombstone.
     async fn order(&self, order_id: OrderId) -> Result<Option<Order>, StoreError>;
     /// Orders and tombstones, newest first.
@@ -135,4 +152,4 @@ fn event(entry: &Entry) -> Event {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,7 +18,8 @@ use spillway_contracts::{
 use spillway_middleware::status::to_fault;
 use spillway_runtime::{ServerConfig, policies};
 use spillway_storage::{
-    bus::{Bus, Consumer, Event, InProcessBus, NotTaken},
+    Resources,
+    bus::{Bus, Consumer, Event, InProcessBus, NotTaken, letterbox::MemoryLetterbox},
     group_commit::Limits,
 };
 use spillway_types::{Clock, EventId, OrderId, Reason, RequestId, SystemClock, id::Partition};
@@ -28,11 +29,23 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{Config, Service, config::WatchConfig};
 
+mod replicas;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
 /// A running service.
 struct Running {
     client: OrderServiceClient<Channel>,
     bus: Arc<InProcessBus>,
     heard: Arc<Ear>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+/// One of several on one database.
+struct Replica {
+    client: OrderServiceClient<Channel>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -58,24 +71,31 @@ impl Consumer for Ear {
 }
 
 async fn start(directory: &Path) -> Running {
+    let (bus, heard) = (Arc::new(InProcessBus::default()), Arc::new(Ear::default()));
+    let resources = Resources::in_directory(directory).with_bus(Arc::<InProcessBus>::clone(&bus));
+    let Replica { client, shutdown, serving } = start_on("sqlite:", &resources).await;
+    bus.subscribe(Arc::<Ear>::clone(&heard), Arc::new(MemoryLetterbox::default()));
+    Running { client, bus, heard, shutdown, serving }
+}
+
+/// Starts a replica on the database at `url`.
+async fn start_on(url: &str, resources: &Resources) -> Replica {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = listener.local_addr().unwrap();
     let config = Config {
         listen,
+        database: url.parse().unwrap(),
         write: Limits { batch_max: 64, queue_max: 1_024 },
         watch: WatchConfig { streams_max: 16, buffer: 16, slow_reader_ms: 1_000 },
     };
-    let (bus, heard) = (Arc::new(InProcessBus::default()), Arc::new(Ear::default()));
-    let subscribed = Arc::<InProcessBus>::clone(&bus);
-    let service = Service::open(config, directory, subscribed, Arc::new(SystemClock)).await.unwrap();
-    bus.subscribe(Arc::<Ear>::clone(&heard));
+    let service = Service::open(config, resources).await.unwrap();
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let serving = tokio::spawn(async move {
         service.serve(&ServerConfig::default(), &policies(), listener, stop).await.unwrap();
     });
     let client = OrderServiceClient::new(Endpoint::try_from(format!("http://{listen}")).unwrap().connect_lazy());
-    Running { client, bus, heard, shutdown, serving }
+    Replica { client, shutdown, serving }
 }
 
 fn euros(units: i64) -> Option<Money> {

@@ -13,7 +13,7 @@ pub const YOUNG: Duration = Duration::from_secs(30);
 pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// An order's row. It is also the idempotency record of the call that made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// Its id, and the key of everything asked of it.
     pub order_id: OrderId,
@@ -36,7 +36,7 @@ pub struct Order {
 }
 
 /// What the saga stored an order with. Never changes (invariant I16).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
     /// What CreateOrder said.
     pub fingerprint: Fingerprint,

@@ -21,11 +21,13 @@ pub(super) const SETTINGS: WatchConfig = WatchConfig { streams_max: 8, buffer: 2
 
 /// The handlers over a file in `directory`, at a moment that stands still.
 pub(super) async fn api(directory: &Path, now: Timestamp) -> Api {
-    let clock = Arc::new(ManualClock::at(now));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
     let hub = Hub::new(SETTINGS.streams_max);
     let (_, store, reader) = sqlite::open(&directory.join("order.db"), Arc::clone(&clock), hub.clone()).await.unwrap();
     let committer = group_commit::spawn(store, Limits { batch_max: 64, queue_max: 1_024 });
-    Api { committer, reader: Arc::new(reader), hub, clock, watch: SETTINGS }
+    let reader: Arc<dyn Reader> = Arc::new(reader);
+    let lookup = Arc::new(Lookup::new(Arc::clone(&reader), None));
+    Api { committer, reader, lookup, hub, clock, watch: SETTINGS }
 }
 
 /// A well-formed request: the domain's example as a caller sends it.

@@ -12,8 +12,12 @@ use spillway_contracts::{
     order::v1::{OrderEvent, WatchOrderRequest, WatchOrderResponse},
 };
 use spillway_middleware::status::from_fault;
+use spillway_storage::StoreError;
 use spillway_types::{Fault, OrderId, Reason, Violations};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 
@@ -23,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Order,
+        Entry, Order,
         order::{may_arrive_within, unknown},
     },
     store::hub::Follower,
@@ -31,8 +35,13 @@ use crate::{
 
 /// Moves read at once. No order makes more in its life; the machine has no circles.
 const PAGE: u32 = 16;
-/// How long to wait without a hint before looking anyway: the longest delay of a move that another process committed.
+/// How long to wait without a hint before looking anyway. Hints make this needless; it bounds what a mistake in them costs.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
+/// How long a stream outlasts a store that does not answer: a restart of the database, or a failover. After that its caller
+/// is better off elsewhere.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before a store that did not answer is asked again, on average. Thousands of streams do not ask all at once.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn handle(api: &Api, request: &WatchOrderRequest) -> Result<BoxStream<WatchOrderResponse>, Fault> {
     let mut wrong = Violations::default();
@@ -70,34 +79,27 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) -> Result<(), Fault> {
+        let mut failing_since = None;
         loop {
-            let entries = self.api.reader.entries(self.order_id, self.after, PAGE).await?;
-            // Read after its moves, so it is never behind them.
-            let found = self.api.reader.order(self.order_id).await?;
-            let wait = match found.filter(|order| order.tenant_id == caller_tenant()) {
-                Some(found) => {
-                    if found.is_tombstone() {
-                        return self.send(tombstone_event(&found), &found).await.map(drop);
+            let wait = match self.look().await {
+                Ok((entries, found)) => {
+                    failing_since = None;
+                    match self.tell(entries, found).await? {
+                        Some(wait) => wait,
+                        None => return Ok(()),
                     }
-                    for entry in entries {
-                        let version = entry.version;
-                        if !self.send(event(entry), &found).await? {
-                            return Ok(());
-                        }
-                        self.after = version;
-                    }
-                    if self.after < found.version {
-                        continue;
-                    }
-                    if found.state.is_final() {
-                        return Ok(());
-                    }
-                    LOOK_ANYWAY
                 }
-                None => {
-                    let now = self.api.clock.now();
-                    let left = may_arrive_within(self.order_id, now).ok_or_else(|| unknown(self.order_id, now))?;
-                    left.min(LOOK_ANYWAY)
+                Err(error) if failing_since.get_or_insert_with(Instant::now).elapsed() > STORE_PATIENCE => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    tracing::debug!(%error, order_id = %self.order_id, "looking again");
+                    let pause = STORE_PAUSE.mul_f64(rand::random_range(0.5..1.5));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.moves.closed() => return Ok(()),
+                    }
+                    continue;
                 }
             };
             tokio::select! {
@@ -106,6 +108,36 @@ impl Watch {
                 () = self.moves.closed() => return Ok(()),
             }
         }
+    }
+
+    /// Reads the moves that the caller has not been sent, and the order, if there is one.
+    async fn look(&mut self) -> Result<(Vec<Entry>, Option<Order>), StoreError> {
+        let entries = self.api.reader.entries(self.order_id, self.after, PAGE).await?;
+        // Read after its moves, so it is never behind them.
+        let found = self.api.reader.order(self.order_id).await?;
+        Ok((entries, found.filter(|order| order.tenant_id == caller_tenant())))
+    }
+
+    /// Sends what was read. Says how long to wait for more; nothing when there will be no more, or nobody to hear it.
+    async fn tell(&mut self, entries: Vec<Entry>, found: Option<Order>) -> Result<Option<Duration>, Fault> {
+        let Some(found) = found else {
+            let now = self.api.clock.now();
+            let left = may_arrive_within(self.order_id, now).ok_or_else(|| unknown(self.order_id, now))?;
+            return Ok(Some(left.min(LOOK_ANYWAY)));
+        };
+        if found.is_tombstone() {
+            return self.send(tombstone_event(&found), &found).await.map(|_| None);
+        }
+        for entry in entries {
+            let version = entry.version;
+            if !self.send(event(entry), &found).await? {
+                return Ok(None);
+            }
+            self.after = version;
+        }
+        self.follower.saw(found.version);
+        let is_behind = self.after < found.version;
+        Ok((is_behind || !found.state.is_final()).then_some(if is_behind { Duration::ZERO } else { LOOK_ANYWAY }))
     }
 
     /// Sends a move, unless the caller does not take what it was sent before. Says whether the caller is still there.

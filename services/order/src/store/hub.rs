@@ -1,19 +1,20 @@
 //! Who follows which order, and how they hear that it has moved.
 //!
 //! A hint, not a message: followers read what happened from the store, so one that is slow or late misses nothing, and
-//! nothing is kept for it. The writer's session tells the hub after each commit, whoever asked for the move and whether
-//! or not that caller is still there.
+//! nothing is kept for it but the latest version that anybody has heard of. Hints come from the writer's session after
+//! each commit (whoever asked for the move, and whether or not that caller is still there), from other replicas, and from
+//! followers who have just read.
 
 use std::{
     collections::HashMap,
-    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use async_trait::async_trait;
-use spillway_storage::{Session, StoreError};
-use spillway_types::{Fault, OrderId, Reason, Timestamp};
+use spillway_types::{Fault, OrderId, Reason};
 use tokio::sync::watch;
+
+/// Below every version, a tombstone's (0) included.
+const UNHEARD_OF: i64 = -1;
 
 /// Followed orders. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,7 +30,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Followed {
-    orders: HashMap<OrderId, watch::Sender<()>>,
+    /// By order, the latest version heard of.
+    orders: HashMap<OrderId, watch::Sender<i64>>,
     followers: usize,
 }
 
@@ -38,15 +40,9 @@ struct Followed {
 pub struct Follower {
     hub: Hub,
     order_id: OrderId,
-    moved: watch::Receiver<()>,
-}
-
-/// A session that tells a hub what it has committed.
-#[derive(Debug)]
-pub struct Announcing<S> {
-    inner: S,
-    hub: Hub,
-    touched: Vec<OrderId>,
+    latest: watch::Receiver<i64>,
+    /// The latest version that this follower knows of.
+    known: i64,
 }
 
 // === impl Hub ===
@@ -68,19 +64,27 @@ impl Hub {
             return Err(Fault::new(Reason::Shed, text).with("limit", "followers"));
         }
         followed.followers += 1;
-        let moved = followed.orders.entry(order_id).or_insert_with(|| watch::Sender::new(())).subscribe();
-        Ok(Follower { hub: self.clone(), order_id, moved })
+        let latest = followed.orders.entry(order_id).or_insert_with(|| watch::Sender::new(UNHEARD_OF)).subscribe();
+        Ok(Follower { hub: self.clone(), order_id, latest, known: UNHEARD_OF })
     }
 
-    /// Wakes the followers of these orders.
-    fn announce(&self, orders: impl IntoIterator<Item = OrderId>) {
+    /// Takes note of versions that were committed, and wakes the followers who do not know of them yet. Says of how many
+    /// orders that was news.
+    pub fn announce(&self, moved: impl IntoIterator<Item = (OrderId, i64)>) -> usize {
         let followed = self.lock();
         if followed.orders.is_empty() {
-            return;
+            return 0;
         }
-        for moved in orders.into_iter().filter_map(|order_id| followed.orders.get(&order_id)) {
-            moved.send_replace(());
-        }
+        let is_news = |(order_id, version)| {
+            let latest = followed.orders.get(&order_id);
+            latest.is_some_and(|latest| latest.send_if_modified(|known| raise(known, version)))
+        };
+        moved.into_iter().map(is_news).filter(|is_news| *is_news).count()
+    }
+
+    /// The orders that are followed.
+    pub fn followed(&self) -> Vec<OrderId> {
+        self.lock().orders.keys().copied().collect()
     }
 
     /// How many orders are followed, and by how many.
@@ -94,14 +98,28 @@ impl Hub {
     }
 }
 
+fn raise(known: &mut i64, version: i64) -> bool {
+    let is_news = version > *known;
+    *known = version.max(*known);
+    is_news
+}
+
 // === impl Follower ===
 
 impl Follower {
-    /// Resolves once the order has moved since the last call, or since it is followed.
+    /// Resolves once a version is heard of that this follower does not know, and takes it for known from then on.
     pub async fn moved(&mut self) {
-        if self.moved.changed().await.is_err() {
+        match self.latest.wait_for(|latest| *latest > self.known).await.map(|latest| *latest) {
+            Ok(latest) => self.known = latest,
             // Cannot happen: the hub keeps the other end for as long as anybody follows. If it did, there is no news.
-            std::future::pending().await
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Notes a version that this follower has read by itself. Others, who may have missed it, hear of it.
+    pub fn saw(&mut self, version: i64) {
+        if raise(&mut self.known, version) {
+            self.hub.announce([(self.order_id, version)]);
         }
     }
 }
@@ -111,53 +129,9 @@ impl Drop for Follower {
         let mut followed = self.hub.lock();
         followed.followers -= 1;
         // This follower's own receiver is still counted.
-        if followed.orders.get(&self.order_id).is_some_and(|moved| moved.receiver_count() <= 1) {
+        if followed.orders.get(&self.order_id).is_some_and(|latest| latest.receiver_count() <= 1) {
             followed.orders.remove(&self.order_id);
         }
-    }
-}
-
-// === impl Announcing ===
-
-impl<S: Session> Announcing<S> {
-    pub(super) const fn new(inner: S, hub: Hub) -> Self {
-        Self { inner, hub, touched: Vec::new() }
-    }
-
-    pub(super) const fn inner(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// What the transaction has touched so far, announced if and when it commits.
-    pub(super) fn touch(&mut self, orders: impl IntoIterator<Item = OrderId>) {
-        self.touched.extend(orders);
-    }
-}
-
-#[async_trait]
-impl<S: Session> Session for Announcing<S> {
-    async fn begin(&mut self) -> Result<Timestamp, StoreError> {
-        self.inner.begin().await
-    }
-
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        let touched = mem::take(&mut self.touched);
-        self.inner.commit().await?;
-        self.hub.announce(touched);
-        Ok(())
-    }
-
-    async fn rollback(&mut self) -> Result<(), StoreError> {
-        self.touched.clear();
-        self.inner.rollback().await
-    }
-
-    async fn mark_published(&mut self, positions: &[i64], now: Timestamp) -> Result<(), StoreError> {
-        self.inner.mark_published(positions, now).await
-    }
-
-    async fn forget_records(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.inner.forget_records(now).await
     }
 }
 
@@ -175,15 +149,28 @@ mod tests {
         let mut third = hub.follow(other).unwrap();
         assert_eq!(hub.follow(other).unwrap_err().reason, Reason::Shed);
 
-        hub.announce([one, fresh_id()]);
+        assert_eq!(hub.announce([(one, 0), (fresh_id(), 1)]), 1);
         assert!(first.moved().now_or_never().is_some() && second.moved().now_or_never().is_some());
         assert!(first.moved().now_or_never().is_none(), "once a move");
         assert!(third.moved().now_or_never().is_none());
 
         drop(first);
-        hub.announce([one]);
+        assert_eq!(hub.announce([(one, 1)]), 1);
         assert!(second.moved().now_or_never().is_some(), "who stays still hears");
         drop((second, third));
         assert_eq!(hub.totals(), (0, 0));
+    }
+
+    #[test]
+    fn a_hint_that_comes_late_or_twice_wakes_nobody_and_what_one_has_read_wakes_the_others() {
+        let (hub, order_id) = (Hub::new(2), fresh_id());
+        let (mut reader, mut other) = (hub.follow(order_id).unwrap(), hub.follow(order_id).unwrap());
+        reader.saw(3);
+        assert!(reader.moved().now_or_never().is_none(), "the reader knows");
+        assert!(other.moved().now_or_never().is_some(), "the other does not");
+        assert_eq!(hub.announce([(order_id, 2), (order_id, 3)]), 0);
+        assert!(reader.moved().now_or_never().is_none() && other.moved().now_or_never().is_none());
+        assert_eq!(hub.announce([(order_id, 4)]), 1);
+        assert!(reader.moved().now_or_never().is_some() && other.moved().now_or_never().is_some());
     }
 }

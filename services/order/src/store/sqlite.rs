@@ -4,29 +4,33 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use spillway_storage::{
-    Store, StoreError, Tracked, inbox, outbox,
-    sqlite::{Database, SqliteSession, Step, json, write},
+    Store, StoreError, Tracked,
+    database::Step,
+    inbox, outbox,
+    sqlite::{Database, SqliteSession, json, write},
 };
-use spillway_types::{Clock, EventId, OrderId, Timestamp};
+use spillway_types::{Clock, OrderId};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use self::rows::{ENTRY_COLUMNS, ORDER_COLUMNS};
 use super::{
-    CONSUMER_SHIPMENTS, Listing, Orders, Reader, Rows,
-    hub::{Announcing, Hub},
+    Listing, Orders, Reader, Rows,
+    announcing::{Announcing, Audience},
+    hub::Hub,
+    rows::{ENTRY_COLUMNS, ORDER_COLUMNS, entry, order},
+    wanted::Wanted,
 };
 use crate::domain::{Command, Entry, Order, State};
 
 mod rows;
 
 /// The service's own schema.
-const STEPS: &[Step] =
+pub(super) const STEPS: &[Step] =
     &[Step { version: 2, name: "orders", sql: include_str!("../../migrations/sqlite/0002_orders.sql") }];
 
 /// The write end.
 #[derive(Debug)]
-pub struct SqliteStore<C> {
-    session: Announcing<SqliteSession<C>>,
+pub struct SqliteStore {
+    session: Announcing<SqliteSession>,
 }
 
 /// The read end.
@@ -38,28 +42,38 @@ pub struct SqliteReader {
 /// Opens the orders' file. What is committed to it is told to `hub`.
 ///
 /// # Errors
-/// When the file cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(
+/// When the file cannot be opened or its schema not be brought up to date, or when another writer does not give it up.
+pub async fn open(
     path: &Path,
-    clock: Arc<C>,
+    clock: Arc<dyn Clock>,
     hub: Hub,
-) -> Result<(Database, SqliteStore<C>, SqliteReader), StoreError> {
+) -> Result<(Database, SqliteStore, SqliteReader), StoreError> {
     let database = Database::open(path, STEPS).await?;
-    let store = SqliteStore { session: Announcing::new(database.session(clock).await?, hub) };
-    Ok((database.clone(), store, SqliteReader { database }))
+    let (store, reader) = ends(&database, clock, Audience::local(hub)).await?;
+    Ok((database, store, reader))
+}
+
+/// The two ends of an opened file. What is committed to it is told to `audience`.
+pub(super) async fn ends(
+    database: &Database,
+    clock: Arc<dyn Clock>,
+    audience: Audience,
+) -> Result<(SqliteStore, SqliteReader), StoreError> {
+    let store = SqliteStore { session: Announcing::new(database.session(clock).await?, audience) };
+    Ok((store, SqliteReader { database: database.clone() }))
 }
 
 // === impl SqliteStore ===
 
 #[async_trait]
-impl<C: Clock> Store<Orders> for SqliteStore<C> {
-    type Session = Announcing<SqliteSession<C>>;
+impl Store<Orders> for SqliteStore {
+    type Session = Announcing<SqliteSession>;
 
     fn session(&mut self) -> &mut Self::Session {
         &mut self.session
     }
 
-    async fn load(&mut self, commands: &[Command], _: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[Command]) -> Result<Rows, StoreError> {
         let wanted = Wanted::by(commands);
         let connection = self.session.inner().connection();
         Ok(Rows {
@@ -76,37 +90,8 @@ impl<C: Clock> Store<Orders> for SqliteStore<C> {
         rows::save_entries(connection, &rows.entries).await?;
         inbox::save(connection, &rows.taken).await?;
         outbox::save(connection, &rows.events).await?;
-        let touched = rows.orders.inserted().chain(rows.orders.updated()).map(|(order_id, _)| *order_id);
-        self.session.touch(touched);
+        self.session.touch(&rows.orders);
         Ok(())
-    }
-}
-
-/// The keys that a batch needs.
-#[derive(Default)]
-struct Wanted {
-    orders: BTreeSet<OrderId>,
-    trails: BTreeSet<OrderId>,
-    events: BTreeSet<(String, EventId)>,
-}
-
-impl Wanted {
-    fn by(commands: &[Command]) -> Self {
-        let mut wanted = Self::default();
-        for command in commands {
-            match command {
-                Command::Create(create) => drop(wanted.orders.insert(create.order_id)),
-                Command::Advance(advance) => {
-                    wanted.orders.insert(advance.order_id);
-                    wanted.trails.insert(advance.order_id);
-                }
-                Command::Follow(news) => {
-                    wanted.orders.extend(news.iter().map(|piece| piece.order_id));
-                    wanted.events.extend(news.iter().map(|piece| (CONSUMER_SHIPMENTS.to_owned(), piece.event_id)));
-                }
-            }
-        }
-        wanted
     }
 }
 
@@ -124,7 +109,7 @@ async fn orders(
     .fetch_all(connection)
     .await
     .map_err(StoreError::database("reading orders"))?;
-    let orders = rows.iter().map(|row| rows::order(row).map(|order| (order.order_id, order)));
+    let orders = rows.iter().map(|row| order(row).map(|order| (order.order_id, order)));
     Ok(Tracked::loaded(orders.collect::<Result<Vec<_>, _>>()?))
 }
 
@@ -145,25 +130,18 @@ async fn trails(
     .fetch_all(connection)
     .await
     .map_err(StoreError::database("reading audit trails"))?;
-    let entries = rows.iter().map(|row| rows::entry(row).map(|entry| ((entry.order_id, entry.version), entry)));
+    let entries = rows.iter().map(|row| entry(row).map(|entry| ((entry.order_id, entry.version), entry)));
     Ok(Tracked::loaded(entries.collect::<Result<Vec<_>, _>>()?))
 }
 
 // === impl SqliteReader ===
-
-#[cfg(test)]
-impl SqliteReader {
-    pub(crate) fn pool(&self) -> &sqlx::SqlitePool {
-        self.database.readers()
-    }
-}
 
 #[async_trait]
 impl Reader for SqliteReader {
     async fn order(&self, order_id: OrderId) -> Result<Option<Order>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("select {ORDER_COLUMNS} from orders where order_id = ?1"));
         let row = sqlx::query(sql).bind(order_id.to_string()).fetch_optional(self.database.readers()).await;
-        row.map_err(StoreError::database("reading an order"))?.as_ref().map(rows::order).transpose()
+        row.map_err(StoreError::database("reading an order"))?.as_ref().map(order).transpose()
     }
 
     async fn orders(&self, listing: &Listing) -> Result<Vec<Order>, StoreError> {
@@ -182,7 +160,7 @@ impl Reader for SqliteReader {
         }
         query.push(" order by order_id desc limit ").push_bind(*limit);
         let rows = query.build().fetch_all(self.database.readers()).await;
-        rows.map_err(StoreError::database("listing orders"))?.iter().map(rows::order).collect()
+        rows.map_err(StoreError::database("listing orders"))?.iter().map(order).collect()
     }
 
     async fn entries(&self, order_id: OrderId, after: i64, limit: u32) -> Result<Vec<Entry>, StoreError> {
@@ -200,7 +178,7 @@ impl Reader for SqliteReader {
             .fetch_all(self.database.readers())
             .await
             .map_err(StoreError::database("reading an audit trail"))?;
-        rows.iter().map(rows::entry).collect()
+        rows.iter().map(entry).collect()
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -1,66 +1,33 @@
-//! Rows of the orders' tables, to and from the domain.
+//! Rows of the orders' tables, from and to SQLite.
 
 use spillway_storage::{StoreError, Tracked};
-use spillway_types::{BuyerId, Fingerprint, OrderId, TenantId, Timestamp};
+use spillway_types::{OrderId, RequestId};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::write;
-use crate::domain::{Contents, Entry, Move, Order, Role, State};
+use crate::{
+    domain::{Entry, Order},
+    store::rows::Fields,
+};
 
-/// Columns of an order, in the order that [`order`] reads them. Total and currency are for people and audits: the price
-/// says the same.
-pub(super) const ORDER_COLUMNS: &str = "order_id, tenant_id, buyer_id, state, version, fingerprint, price, address, \
-                                        cancel_reason, created_at, updated_at";
-/// Columns of an entry `e` of order `o`, in the order that [`entry`] reads them.
-pub(super) const ENTRY_COLUMNS: &str = "e.order_id, e.version, e.name, e.from_state, e.to_state, e.role, e.reason, \
-                                        e.request_id, e.at, o.buyer_id";
+// === impl SqliteRow ===
 
-pub(super) fn order(row: &SqliteRow) -> Result<Order, StoreError> {
-    Ok(Order {
-        order_id: row.get::<&str, _>(0).parse().map_err(StoreError::corrupt)?,
-        tenant_id: TenantId::new(row.get::<String, _>(1)).map_err(StoreError::corrupt)?,
-        buyer_id: buyer(row.get(2))?,
-        contents: contents(row)?,
-        state: state(row.get(3))?,
-        version: row.get(4),
-        cancel_reason: row.get(8),
-        created_at: Timestamp::from_micros(row.get(9)),
-        updated_at: Timestamp::from_micros(row.get(10)),
-    })
-}
+impl Fields for SqliteRow {
+    fn order_id(&self, at: usize) -> Result<OrderId, StoreError> {
+        self.get::<&str, _>(at).parse().map_err(StoreError::corrupt)
+    }
 
-fn contents(row: &SqliteRow) -> Result<Option<Contents>, StoreError> {
-    let Some(fingerprint) = row.get::<Option<String>, _>(5) else { return Ok(None) };
-    Ok(Some(Contents {
-        fingerprint: Fingerprint::stored(fingerprint),
-        price: serde_json::from_str(row.get(6)).map_err(StoreError::corrupt)?,
-        address: serde_json::from_str(row.get(7)).map_err(StoreError::corrupt)?,
-    }))
-}
+    fn request_id(&self, at: usize) -> Result<Option<RequestId>, StoreError> {
+        self.text(at).map(str::parse).transpose().map_err(StoreError::corrupt)
+    }
 
-pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
-    let (step, role): (&str, &str) = (row.get(2), row.get(5));
-    let request_id: Option<&str> = row.get(7);
-    Ok(Entry {
-        order_id: row.get::<&str, _>(0).parse().map_err(StoreError::corrupt)?,
-        version: row.get(1),
-        step: Move::from_stored(step).ok_or_else(|| StoreError::corrupt(format!("move {step:?}")))?,
-        from_state: row.get::<Option<&str>, _>(3).map(state).transpose()?,
-        to_state: state(row.get(4))?,
-        role: Role::from_stored(role).ok_or_else(|| StoreError::corrupt(format!("role {role:?}")))?,
-        reason: row.get(6),
-        request_id: request_id.map(str::parse).transpose().map_err(StoreError::corrupt)?,
-        at: Timestamp::from_micros(row.get(8)),
-        buyer_id: buyer(row.get(9))?,
-    })
-}
+    fn text(&self, at: usize) -> Option<&str> {
+        self.get(at)
+    }
 
-fn state(name: &str) -> Result<State, StoreError> {
-    State::from_stored(name).ok_or_else(|| StoreError::corrupt(format!("order state {name:?}")))
-}
-
-fn buyer(name: Option<String>) -> Result<Option<BuyerId>, StoreError> {
-    name.map(TryInto::try_into).transpose().map_err(StoreError::corrupt)
+    fn number(&self, at: usize) -> i64 {
+        self.get(at)
+    }
 }
 
 pub(super) async fn save_orders(
