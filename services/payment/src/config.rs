@@ -1,9 +1,10 @@
 //! Settings of the service: the table `[payment]` of the configuration.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
-use serde::Deserialize;
-use spillway_storage::group_commit::Limits;
+use serde::{Deserialize, Deserializer, de};
+use spillway_runtime::process::Section;
+use spillway_storage::{database::DatabaseUrl, group_commit::Limits};
 
 /// The table with its defaults, to be put behind those of the runtime.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -21,6 +22,8 @@ const SLOW_MS: RangeInclusive<u64> = 0..=60_000;
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its state is.
+    pub database: DatabaseUrl,
     /// How long one call to the payment provider may take, in milliseconds.
     pub provider_timeout_ms: u64,
     /// Pause between two looks for payments that the provider has left open, in milliseconds.
@@ -35,15 +38,48 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxConfig {
+    /// Where its books are; none: beside the service's state.
+    #[serde(deserialize_with = "address")]
+    pub database: Option<DatabaseUrl>,
     /// How late `sandbox:slow` answers, in milliseconds.
     pub slow_ms: u64,
     /// Bounds of its own write path.
     pub write: Limits,
 }
 
+/// The schema of the sandbox's books in a Postgres database.
+const SANDBOX_SCHEMA: &str = "sandbox";
+
+/// An address, or none when it is empty.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DatabaseUrl>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(de::Error::custom) }
+}
+
 // === impl Config ===
 
+impl Section for Config {
+    const NAME: &'static str = "payment";
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn validate(&self, path: &str, errors: &mut Vec<String>) {
+        Self::validate(self, path, errors);
+    }
+}
+
 impl Config {
+    /// Where the sandbox provider keeps its books. In Postgres they have a schema of their own, to which the address
+    /// leads by its search path.
+    pub fn sandbox_database(&self) -> DatabaseUrl {
+        match (&self.sandbox.database, &self.database) {
+            (Some(DatabaseUrl::Postgres(options)), _) | (None, DatabaseUrl::Postgres(options)) => {
+                DatabaseUrl::Postgres(Box::new((**options).clone().options([("search_path", SANDBOX_SCHEMA)])))
+            }
+            (Some(file), _) => file.clone(),
+            (None, DatabaseUrl::Sqlite(_)) => DatabaseUrl::Sqlite(PathBuf::new()),
+        }
+    }
+
     /// Adds a line to `errors` for each setting outside its guardrails; `path` is where this table is in the file.
     pub fn validate(&self, path: &str, errors: &mut Vec<String>) {
         let mut within = |key: &str, value: u64, range: RangeInclusive<u64>| {
@@ -54,6 +90,10 @@ impl Config {
         within("provider_timeout_ms", self.provider_timeout_ms, PROVIDER_TIMEOUT_MS);
         within("settle_interval_ms", self.settle_interval_ms, SETTLE_INTERVAL_MS);
         within("sandbox.slow_ms", self.sandbox.slow_ms, SLOW_MS);
+        if let (DatabaseUrl::Postgres(_), Some(DatabaseUrl::Sqlite(_))) = (&self.database, &self.sandbox.database) {
+            let problem = "must be a postgres: address like the service's: replicas ask one provider, not one each";
+            errors.push(format!("{path}.sandbox.database: {problem}"));
+        }
         self.write.validate(&format!("{path}.write"), errors);
         self.sandbox.write.validate(&format!("{path}.sandbox.write"), errors);
     }
@@ -61,35 +101,43 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use spillway_runtime::config::{Validate, load};
-
     use super::*;
-
-    #[derive(Debug, Deserialize)]
-    struct Settings {
-        payment: Config,
-    }
-
-    impl Validate for Settings {
-        fn validate(&self, errors: &mut Vec<String>) {
-            self.payment.validate("payment", errors);
-        }
-    }
+    use crate::tests::configured;
 
     #[test]
     fn the_defaults_are_valid_and_every_error_is_told_at_once() {
-        let settings = |overrides: &[(String, String)]| load::<Settings>(DEFAULTS, None, std::iter::empty(), overrides);
-        assert_eq!(settings(&[]).unwrap().payment.provider_timeout_ms, 2_000);
+        assert_eq!(configured(&[]).unwrap().provider_timeout_ms, 2_000);
         let wrong = [
             ("payment.listen", "everywhere"),
             ("payment.provider_timeout_ms", "0"),
             ("payment.sandbox.slow_ms", "60001"),
+            ("payment.sandbox.database", "mysql://db/books"),
             ("payment.write.batch_max", "0"),
             ("payment.patience", "1"),
         ];
-        let errors = settings(&wrong.map(|(key, text)| (key.to_owned(), text.to_owned()))).unwrap_err().to_string();
+        let errors = configured(&wrong).unwrap_err();
         for (key, _) in wrong {
             assert!(errors.contains(key), "{key} is missing in: {errors}");
         }
+    }
+
+    #[test]
+    fn the_sandbox_keeps_its_books_where_all_replicas_find_them() {
+        let (ours, theirs) = ("postgres://shop@db:5433/payment", "postgres://bank@far:5432/books");
+        for (overrides, place) in [
+            (vec![], "sqlite:"),
+            (vec![("payment.database", "sqlite:elsewhere.db")], "sqlite:"),
+            (vec![("payment.sandbox.database", "sqlite:books.db")], "sqlite:books.db"),
+            (vec![("payment.database", ours)], ours),
+            (vec![("payment.database", ours), ("payment.sandbox.database", theirs)], theirs),
+        ] {
+            let books = configured(&overrides).unwrap().sandbox_database();
+            assert_eq!(books.to_string(), place, "{overrides:?}");
+            if let DatabaseUrl::Postgres(options) = books {
+                assert_eq!(options.get_options(), Some("-c search_path=sandbox"), "{overrides:?}");
+            }
+        }
+        let split = configured(&[("payment.database", ours), ("payment.sandbox.database", "sqlite:")]).unwrap_err();
+        assert!(split.contains("payment.sandbox.database"), "{split}");
     }
 }

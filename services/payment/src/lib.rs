@@ -18,7 +18,7 @@ mod rpc;
 pub mod store;
 pub mod worker;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use spillway_contracts::{
     FILE_DESCRIPTOR_SET,
@@ -27,20 +27,15 @@ use spillway_contracts::{
 use spillway_middleware::Policies;
 use spillway_runtime::{
     Server, ServerConfig,
+    process::Section,
     server::{MAX_DECODE_BYTES, MAX_ENCODE_BYTES},
 };
-use spillway_storage::{bus::Bus, group_commit, outbox::Relay};
-use spillway_types::Clock;
+use spillway_storage::{Resources, StoreError, bus::Bus, database::Database, metrics, outbox::Relay};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    clients::sandbox::Sandbox,
-    rpc::Api,
-    store::{Reader, Till, sqlite},
-    worker::settle::Settler,
-};
-pub use crate::{config::Config, error::StartError};
+pub use crate::{clients::sandbox::SCHEMA as SANDBOX_SCHEMA, config::Config, error::StartError};
+use crate::{clients::sandbox::Sandbox, rpc::Api, store::Till, worker::settle::Settler};
 
 /// The file of the service's database, inside the data directory.
 pub const DATABASE: &str = "payment.db";
@@ -51,6 +46,7 @@ pub const SANDBOX_DATABASE: &str = "sandbox.db";
 pub struct Service {
     config: Config,
     api: Api,
+    database: Database,
     relay: Relay<Till>,
     bus: Arc<dyn Bus>,
 }
@@ -58,25 +54,28 @@ pub struct Service {
 // === impl Service ===
 
 impl Service {
-    /// Opens the store, and the sandbox's, in `data`. Consumers of every service subscribe before any service serves.
+    /// Opens the store, and the sandbox's. Consumers of every service subscribe before any service serves.
     ///
     /// # Errors
     /// When a store cannot be opened.
-    pub async fn open<C: Clock>(
-        config: Config,
-        data: &Path,
-        bus: Arc<dyn Bus>,
-        clock: Arc<C>,
-    ) -> Result<Self, StartError> {
-        let (database, store, reader) = sqlite::open(&data.join(DATABASE), Arc::clone(&clock)).await?;
+    pub async fn open(config: Config, resources: &Resources) -> Result<Self, StartError> {
+        let (database, committer, reader) = store::open(&config.database, config.write, resources).await?;
         let (limits, slow) = (config.sandbox.write, Duration::from_millis(config.sandbox.slow_ms));
-        let sandbox = Sandbox::open(&data.join(SANDBOX_DATABASE), Arc::clone(&clock), limits, slow).await?;
-        let committer = group_commit::spawn(store, config.write);
-        let relay = Relay::new(database.readers().clone(), committer.clone());
+        let sandbox = Sandbox::open(&config.sandbox_database(), limits, slow, resources).await?;
+        let relay = Relay::new(&database, committer.clone());
         let patience = Duration::from_millis(config.provider_timeout_ms);
         let settler = Settler::new(committer.clone(), Arc::new(sandbox), patience);
-        let api = Api { settler, committer, reader: Arc::new(reader), clock };
-        Ok(Self { config, api, relay, bus })
+        let api = Api { settler, committer, reader, clock: Arc::clone(&resources.clock) };
+        Ok(Self { config, api, database, relay, bus: Arc::clone(&resources.bus) })
+    }
+
+    /// Brings the schema up to date, and the sandbox's, and nothing else.
+    ///
+    /// # Errors
+    /// When the database does not answer, or its schema cannot be brought up to date.
+    pub async fn migrate(config: &Config, resources: &Resources) -> Result<(), StoreError> {
+        Database::migrate(&config.database, &resources.data, &store::SCHEMA).await?;
+        Sandbox::migrate(&config.sandbox_database(), resources).await
     }
 
     /// Serves until `shutdown`, then drains.
@@ -90,15 +89,15 @@ impl Service {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), StartError> {
-        let Self { config, api, relay, bus } = self;
+        let Self { config, api, database, relay, bus } = self;
         let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
         let interval = Duration::from_millis(config.settle_interval_ms);
-        let (settler, clock) = (api.settler.clone(), Arc::clone(&api.clock));
-        workers.spawn(settler.sweep(Arc::clone(&api.reader), clock, interval, stop.clone()));
+        workers.spawn(api.settler.clone().sweep(Arc::clone(&api.reader), interval, stop.clone()));
         workers.spawn(relay.run(bus, stop.clone()));
+        workers.spawn(metrics::watch(Config::NAME, &api.committer, &database, stop.clone()));
         workers.close();
 
-        let (committer, reader) = (api.committer.clone(), Arc::clone(&api.reader));
+        let committer = api.committer.clone();
         let payments = PaymentServiceServer::new(api.clone())
             .max_decoding_message_size(MAX_DECODE_BYTES)
             .max_encoding_message_size(MAX_ENCODE_BYTES);
@@ -110,7 +109,7 @@ impl Service {
             .service(payments)
             .service(wallets)
             .probe("writer", move || std::future::ready(committer.check()))
-            .probe("store", move || ready(Arc::clone(&reader)))
+            .probe("store", move || probe(database.clone()))
             .serve(listener, shutdown)
             .await;
         stop.cancel();
@@ -119,8 +118,8 @@ impl Service {
     }
 }
 
-async fn ready(reader: Arc<dyn Reader>) -> Result<(), String> {
-    reader.check().await.map_err(|error| error.to_string())
+async fn probe(database: Database) -> Result<(), String> {
+    database.check().await.map_err(|error| error.to_string())
 }
 
 impl std::fmt::Debug for Service {
@@ -128,3 +127,6 @@ impl std::fmt::Debug for Service {
         f.debug_struct("Service").field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

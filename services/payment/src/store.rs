@@ -1,19 +1,33 @@
 //! Where payments and wallets are kept: the rows of a batch, and what readers may ask.
 
+use std::{sync::Arc, time::Duration};
+
 use async_trait::async_trait;
 use spillway_storage::{
-    Rules, StoreError, Tracked,
+    Committer, Resources, Rules, StoreError, Tracked,
     bus::Event,
+    database::{Database, DatabaseUrl, Schema},
+    group_commit::{self, Limits},
     idempotency::{self, Key},
 };
 use spillway_types::{BuyerId, EventId, Fault, OrderId, RequestId, Timestamp};
 
-use crate::domain::{
-    Answer, Command, Coupon, CouponKey, Decision, Effects, Payment, Refund, RefundKey, State, Transfer, View, Wallet,
-    command::Once, decide,
+use self::{
+    postgres::{PgReader, PgStore},
+    sqlite::{SqliteReader, SqliteStore},
+};
+use crate::{
+    DATABASE,
+    domain::{
+        Answer, Command, Coupon, CouponKey, Decision, Effects, Payment, Refund, RefundKey, State, Transfer, View,
+        Wallet, command::Once, decide,
+    },
 };
 
+pub mod postgres;
 pub mod sqlite;
+mod values;
+mod wanted;
 
 /// Published at every change of a payment; key is the order id, sequence the payment's version.
 pub const TOPIC_PAYMENT: &str = "payment.payment";
@@ -40,7 +54,7 @@ pub type Cursor = (Timestamp, OrderId);
 /// Something that the provider has to be asked, left behind by a crash or by its silence.
 pub type Unsettled = (OrderId, Option<RequestId>);
 
-/// What can be read beside the writer.
+/// What can be asked beside the writer.
 #[async_trait]
 pub trait Reader: Send + Sync + 'static {
     /// A payment, tombstone or recorded refusal.
@@ -49,10 +63,39 @@ pub trait Reader: Send + Sync + 'static {
     async fn payments(&self, states: &[State], after: Option<Cursor>, limit: u32) -> Result<Vec<Payment>, StoreError>;
     /// A buyer's wallet, empty when nothing was ever put into it, and all coupons by code.
     async fn wallet(&self, buyer: &BuyerId) -> Result<(Wallet, Vec<Coupon>), StoreError>;
-    /// Payments and refunds that wait for the provider and have not changed since `before`, oldest first.
-    async fn unsettled(&self, before: Timestamp, limit: u32) -> Result<Vec<Unsettled>, StoreError>;
+    /// Takes up payments and refunds that wait for the provider, have not changed for `idle` and are not in the hands of
+    /// another settler; or were left behind by a process that cannot be running any more. Of each kind at most `limit`,
+    /// what waited longest first. Nobody else is given them before `claim` is over; by then whoever took them up has
+    /// settled them, or has died or stood still, and must leave them alone.
+    async fn take_up(&self, idle: Duration, claim: Duration, limit: u32) -> Result<Vec<Unsettled>, StoreError>;
     /// Whether the store answers.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// The tables, as each kind of database has them.
+pub const SCHEMA: Schema = Schema { file: DATABASE, sqlite: sqlite::STEPS, postgres: postgres::STEPS };
+
+/// Opens payments and wallets wherever the settings say they are, and starts the writer.
+///
+/// # Errors
+/// When the database cannot be opened or its schema is not what it must be.
+pub async fn open(
+    url: &DatabaseUrl,
+    limits: Limits,
+    resources: &Resources,
+) -> Result<(Database, Committer<Till>, Arc<dyn Reader>), StoreError> {
+    let database = Database::open(url, &resources.data, &SCHEMA).await?;
+    let (committer, reader): (_, Arc<dyn Reader>) = match &database {
+        Database::Sqlite(file) => {
+            let store = SqliteStore::new(file, Arc::clone(&resources.clock)).await?;
+            let reader = SqliteReader::new(file.clone(), Arc::clone(&resources.clock));
+            (group_commit::spawn(store, limits), Arc::new(reader))
+        }
+        Database::Postgres(server) => {
+            (group_commit::spawn(PgStore::new(server), limits), Arc::new(PgReader::new(server.clone())))
+        }
+    };
+    Ok((database, committer, reader))
 }
 
 // === impl Till ===

@@ -1,5 +1,5 @@
-//! The sandbox: a payment provider for trying things out. It plays a remote party, so it keeps a journal of its own in a
-//! file of its own, and its answers can come late or get lost.
+//! The sandbox: a payment provider for trying things out. It plays a remote party, so it keeps a journal of its own in
+//! books of its own, which the sandboxes of all replicas share, and its answers can come late or get lost.
 //!
 //! | instrument | what it does |
 //! |---|---|
@@ -9,24 +9,21 @@
 //! | `sandbox:timeout` | pays, but the first answer to its authorisation is lost; whoever looks it up finds it |
 //! | `sandbox:slow` | pays, each answer after a delay (a setting, 1.5 s by default) |
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use spillway_storage::{
-    Committer, StoreError,
-    group_commit::{self, Limits},
-};
-use spillway_types::Clock;
+use spillway_storage::{Committer, Resources, StoreError, database::DatabaseUrl, group_commit::Limits};
 
+pub use self::store::SCHEMA;
 use self::{
     journal::{Charge, ChargeState, Deed, Journal, Reply},
-    store::SandboxReader,
+    store::Books,
 };
 use super::{Provider, Silence};
 use crate::domain::{Ask, Outcome, Task};
 
 pub mod journal;
-pub mod store;
+mod store;
 
 /// What the sandbox is paid with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,41 +47,49 @@ const INSTRUMENTS: [(Instrument, &str); 5] = [
 #[derive(Debug)]
 pub struct Sandbox {
     committer: Committer<Journal>,
-    reader: SandboxReader,
+    books: Arc<dyn Books>,
     slow: Duration,
 }
 
 // === impl Sandbox ===
 
 impl Sandbox {
-    /// Opens the sandbox's file. `slow` is the delay of `sandbox:slow`.
+    /// Opens the sandbox's books. `slow` is the delay of `sandbox:slow`.
     ///
     /// # Errors
-    /// When the file cannot be opened.
-    pub async fn open<C: Clock>(
-        path: &Path,
-        clock: Arc<C>,
+    /// When they cannot be opened.
+    pub async fn open(
+        url: &DatabaseUrl,
         limits: Limits,
         slow: Duration,
+        resources: &Resources,
     ) -> Result<Self, StoreError> {
-        let (store, reader) = store::open(path, clock).await?;
-        Ok(Self { committer: group_commit::spawn(store, limits), reader, slow })
+        let (committer, books) = store::open(url, limits, resources).await?;
+        Ok(Self { committer, books, slow })
+    }
+
+    /// Brings the schema of its books up to date, and nothing else.
+    ///
+    /// # Errors
+    /// When the database does not answer, or the schema cannot be brought up to date.
+    pub async fn migrate(url: &DatabaseUrl, resources: &Resources) -> Result<(), StoreError> {
+        store::migrate(url, resources).await
     }
 
     /// What it knows of one of our references.
     ///
     /// # Errors
-    /// When its file does not answer.
+    /// When its books do not open.
     pub async fn charge(&self, reference: &str) -> Result<Option<Charge>, StoreError> {
-        self.reader.charge(reference).await
+        self.books.charge(reference).await
     }
 
     /// How much of a charge it has given back, in minor units.
     ///
     /// # Errors
-    /// When its file does not answer.
+    /// When its books do not open.
     pub async fn paid_back(&self, reference: &str) -> Result<i64, StoreError> {
-        self.reader.paid_back(reference).await
+        self.books.paid_back(reference).await
     }
 
     async fn delay(&self, instrument: Option<Instrument>) {
@@ -120,10 +125,11 @@ impl Provider for Sandbox {
     async fn lookup(&self, task: &Task) -> Result<Option<Outcome>, Silence> {
         self.delay(Instrument::named(&task.instrument)).await;
         if let Ask::Refund(request_id) = task.ask {
-            let done = self.reader.is_paid_back(&task.reference()).await.map_err(silent)?;
+            let (charge, reference) = (task.payment_id.to_string(), task.reference());
+            let done = self.books.is_paid_back(&charge, &reference).await.map_err(silent)?;
             return Ok(done.then_some(Outcome::Refunded(request_id)));
         }
-        let charge = self.reader.charge(&task.reference()).await.map_err(silent)?;
+        let charge = self.books.charge(&task.reference()).await.map_err(silent)?;
         let found = charge.and_then(|charge| match (task.ask, charge.state) {
             (Ask::Authorize, ChargeState::Declined | ChargeState::Voided) => Some(journal::Outcome::Refused),
             (Ask::Authorize, _) | (Ask::Capture, ChargeState::Captured) | (Ask::Void, ChargeState::Voided) => {

@@ -1,61 +1,61 @@
 //! Payments and wallets in a SQLite file.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use spillway_storage::{
     Store, StoreError, Tracked,
-    idempotency::{self, Key},
-    outbox,
-    sqlite::{Database, SqliteSession, Step, json},
+    database::Step,
+    idempotency, outbox,
+    sqlite::{Database, SqliteSession, json},
 };
 use spillway_types::{BuyerId, Clock, OrderId, Timestamp};
 
-use super::{Cursor, Reader, Rows, Till, Unsettled, record_key};
-use crate::domain::{Command, Coupon, CouponKey, Payment, State, Wallet};
+use super::{Cursor, Reader, Rows, Till, Unsettled, wanted::Wanted};
+use crate::domain::{Command, Coupon, Payment, State, Wallet};
 
 mod rows;
 
 /// The service's own schema.
-const STEPS: &[Step] =
+pub(super) const STEPS: &[Step] =
     &[Step { version: 2, name: "payments", sql: include_str!("../../migrations/sqlite/0002_payments.sql") }];
 
 /// The write end.
 #[derive(Debug)]
-pub struct SqliteStore<C> {
-    session: SqliteSession<C>,
+pub struct SqliteStore {
+    session: SqliteSession,
 }
 
 /// The read end.
 #[derive(Clone, Debug)]
 pub struct SqliteReader {
     database: Database,
-}
-
-/// Opens the service's file.
-///
-/// # Errors
-/// When the file cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(
-    path: &Path,
-    clock: Arc<C>,
-) -> Result<(Database, SqliteStore<C>, SqliteReader), StoreError> {
-    let database = Database::open(path, STEPS).await?;
-    let store = SqliteStore { session: database.session(clock).await? };
-    Ok((database.clone(), store, SqliteReader { database }))
+    clock: Arc<dyn Clock>,
+    /// The file has one writer, and that one began here: what was open before was left behind by a crash.
+    opened_at: Timestamp,
 }
 
 // === impl SqliteStore ===
 
-#[async_trait]
-impl<C: Clock> Store<Till> for SqliteStore<C> {
-    type Session = SqliteSession<C>;
+impl SqliteStore {
+    /// The write end of a file. There is one: a second waits for the first to end, and gives up after a while.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing.
+    pub async fn new(database: &Database, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Ok(Self { session: database.session(clock).await? })
+    }
+}
 
-    fn session(&mut self) -> &mut SqliteSession<C> {
+#[async_trait]
+impl Store<Till> for SqliteStore {
+    type Session = SqliteSession;
+
+    fn session(&mut self) -> &mut SqliteSession {
         &mut self.session
     }
 
-    async fn load(&mut self, commands: &[Command], _: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[Command]) -> Result<Rows, StoreError> {
         let mut wanted = Wanted::by(commands);
         let connection = self.session.connection();
         let payments = rows::payments(connection, &wanted.payments).await?;
@@ -82,65 +82,19 @@ impl<C: Clock> Store<Till> for SqliteStore<C> {
     }
 }
 
-/// The keys that a batch needs.
-#[derive(Default)]
-struct Wanted {
-    payments: BTreeSet<OrderId>,
-    /// Payments of which all refunds are needed.
-    refunds: BTreeSet<OrderId>,
-    wallets: BTreeSet<BuyerId>,
-    coupons: BTreeSet<CouponKey>,
-    records: Vec<Key>,
-}
-
-impl Wanted {
-    fn by(commands: &[Command]) -> Self {
-        let mut wanted = Self::default();
-        for command in commands {
-            match command {
-                Command::Authorize { body, .. } => {
-                    wanted.payments.insert(body.payment_id);
-                    wanted.wallets.extend((body.points > 0).then(|| body.buyer.clone()));
-                    wanted.coupons.extend(body.coupon.clone().map(|code| (body.buyer.clone(), code)));
-                }
-                Command::Capture(payment_id) => drop(wanted.payments.insert(*payment_id)),
-                Command::Void(void) => drop(wanted.payments.insert(void.payment_id)),
-                Command::Refund(once) => {
-                    wanted.payments.insert(once.body.payment_id);
-                    wanted.refunds.insert(once.body.payment_id);
-                    wanted.records.push(record_key(command, once));
-                }
-                Command::Settle { payment_id, outcome } => {
-                    wanted.payments.insert(*payment_id);
-                    wanted.refunds.extend(outcome.refund().map(|_| *payment_id));
-                }
-                Command::Resume { payment_id, refund } => {
-                    wanted.payments.insert(*payment_id);
-                    wanted.refunds.extend(refund.map(|_| *payment_id));
-                }
-                Command::GrantPoints(once) => {
-                    wanted.wallets.insert(once.body.buyer.clone());
-                    wanted.records.push(record_key(command, once));
-                }
-                Command::IssueCoupon(once) => {
-                    wanted.coupons.insert((once.body.buyer.clone(), once.body.code.clone()));
-                    wanted.records.push(record_key(command, once));
-                }
-            }
-        }
-        wanted
-    }
-
-    /// A payment that moves on touches what it holds.
-    fn holding_of(&mut self, payment: &Payment) {
-        if let Some(asked) = &payment.asked {
-            self.wallets.extend((asked.tenders.points > 0).then(|| asked.buyer.clone()));
-            self.coupons.extend(asked.tenders.coupon.clone().map(|code| (asked.buyer.clone(), code)));
-        }
-    }
-}
-
 // === impl SqliteReader ===
+
+impl SqliteReader {
+    /// A read end, on the file's pool, beside a writer that begins about now.
+    pub fn new(database: Database, clock: Arc<dyn Clock>) -> Self {
+        let opened_at = clock.now();
+        Self { database, clock, opened_at }
+    }
+
+    async fn connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
+        self.database.readers().acquire().await.map_err(StoreError::database("getting a reader"))
+    }
+}
 
 #[async_trait]
 impl Reader for SqliteReader {
@@ -176,7 +130,12 @@ impl Reader for SqliteReader {
         Ok((wallet, rows::coupons_of(&mut connection, buyer).await?))
     }
 
-    async fn unsettled(&self, before: Timestamp, limit: u32) -> Result<Vec<Unsettled>, StoreError> {
+    /// There is no other settler from whom to keep anything, so a look is enough.
+    async fn take_up(&self, idle: Duration, _claim: Duration, limit: u32) -> Result<Vec<Unsettled>, StoreError> {
+        let before = {
+            let idle = i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
+            Timestamp::from_micros(self.clock.now().as_micros().saturating_sub(idle)).max(self.opened_at)
+        };
         let rows = sqlx::query(
             "select payment_id, null, updated_at from payment
               where state in ('AUTHORIZING', 'CAPTURING', 'VOIDING') and updated_at <= ?1
@@ -194,11 +153,5 @@ impl Reader for SqliteReader {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.database.check().await
-    }
-}
-
-impl SqliteReader {
-    async fn connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
-        self.database.readers().acquire().await.map_err(StoreError::database("getting a reader"))
     }
 }

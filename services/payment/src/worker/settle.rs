@@ -1,8 +1,14 @@
 //! Settling: the one place that asks the provider and writes down what it said.
 //!
-//! A command that needs the provider leaves a row that says so; then, outside any transaction, the provider is asked,
-//! and a second command notes the answer. Within a process only one flight a payment (or refund) is under way, and
-//! whoever else comes waits for it; between processes the row and the provider's own memory of our reference decide.
+//! A command that needs the provider leaves a row that says so; then the provider is asked, and a second command notes
+//! the answer. Nothing is held at the database meanwhile: a settler has no connection, only the queue of the writer, who
+//! never waits for anything but the database.
+//!
+//! Within a process only one flight a payment (or refund) is under way, and whoever else comes waits for it. Replicas do
+//! not wait for each other: a call that comes to another one is looked up at the provider, which does each task once. What
+//! no call looks after is shared out among the sweepers by claims. A settler that dies or is frozen loses nothing, since
+//! all that is known of a payment is in its row; and it spoils nothing when it goes on, since a note of what has been noted
+//! already changes nothing, and [`clients::Leave`] keeps it from asking again for what is long done.
 
 use std::{
     collections::HashMap,
@@ -13,12 +19,12 @@ use std::{
 
 use futures_util::StreamExt;
 use spillway_storage::Committer;
-use spillway_types::{Clock, Fault, OrderId, Reason, RequestId, Timestamp};
-use tokio::sync::watch;
+use spillway_types::{Fault, OrderId, Reason, RequestId};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clients::{self, Provider},
+    clients::{self, Leave, Provider},
     domain::{Answer, Ask, Command, Payment, Task},
     store::{Reader, Till, Unsettled},
 };
@@ -28,8 +34,15 @@ use crate::{
 const ROUNDS: u32 = 4;
 /// How long what is open is left to the call that opened it before the sweeper looks after it.
 const GRACE: Duration = Duration::from_secs(5);
-/// Open payments that one pass of the sweeper takes up; the rest waits for the next.
+/// Open payments that one pass of the sweeper takes up, and as many refunds; the rest waits for the next.
 const SWEEP_MAX: u32 = 256;
+/// Most calls of one flight: look up, ask, look up what became of it.
+const CALLS_MAX: u32 = 3;
+/// What a claim lasts longer than the calls of a flight: the time to note an answer, with a database that is slow.
+const CLAIM_SLACK: Duration = Duration::from_secs(4);
+/// How long the sweeper waits for the store before it looks again: a connection on which nothing comes any more must not
+/// end its work.
+const LOOK_WAIT: Duration = Duration::from_secs(5);
 /// Calls to the provider that the sweeper has under way at a time, so that callers are not starved by the past.
 const SWEEP_CONCURRENCY: usize = 16;
 
@@ -81,13 +94,14 @@ impl Settler {
 
     async fn run(&self, command: Command) -> Result<Payment, Fault> {
         for _ in 0..ROUNDS {
-            let (task, fresh) = match self.committer.submit(command.clone()).await?? {
+            let now = Instant::now();
+            let (task, leave) = match self.committer.submit(command.clone()).await?? {
                 Answer::Payment(payment) => return Ok(*payment),
-                Answer::Open { task, fresh } => (task, fresh),
+                Answer::Open { task, fresh } => (task, Leave::new(fresh, now)),
                 Answer::Wallet => return Err(Fault::internal()),
             };
             let ask = task.ask;
-            let landed = self.settle(task, fresh).await;
+            let landed = self.settle(task, leave).await;
             match landed {
                 // What the command asked for has come true; anything else it has to be told in its own words.
                 Ok(payment) if opens(&command, ask) && ask.hoped_for() == Some(payment.state) => return Ok(payment),
@@ -99,12 +113,12 @@ impl Settler {
     }
 
     /// Asks the provider, or waits for whoever is asking already.
-    async fn settle(&self, task: Task, fresh: bool) -> Result<Payment, Fault> {
+    async fn settle(&self, task: Task, leave: Leave) -> Result<Payment, Fault> {
         let key = key(&task);
         let (flight, mut landing) = self.board(key);
         match flight {
             Some(flight) => {
-                let landed = self.fly(task, fresh).await;
+                let landed = self.fly(task, leave).await;
                 flight.landing.send_replace(Some(landed.clone()));
                 landed
             }
@@ -126,51 +140,51 @@ impl Settler {
     }
 
     /// Asks and notes until nothing is open: a Void that came while an authorisation was under way is asked next.
-    async fn fly(&self, mut task: Task, mut fresh: bool) -> Result<Payment, Fault> {
+    async fn fly(&self, mut task: Task, mut leave: Leave) -> Result<Payment, Fault> {
         loop {
-            let asked = clients::ask(&*self.provider, &task, fresh, self.patience).await;
+            let asked = clients::ask(&*self.provider, &task, leave, self.patience).await;
             let outcome = asked.map_err(|silence| {
                 tracing::warn!(reference = task.reference(), ask = ?task.ask, %silence, "left open; asked again later");
                 unknown()
             })?;
             let note = Command::Settle { payment_id: task.payment_id, outcome };
+            let now = Instant::now();
             match self.committer.submit(note).await?? {
                 Answer::Payment(payment) => return Ok(*payment),
-                Answer::Open { task: next, .. } => (task, fresh) = (next, false),
+                Answer::Open { task: next, .. } => (task, leave) = (next, Leave::new(false, now)),
                 Answer::Wallet => return Err(Fault::internal()),
             }
         }
     }
 
-    /// Settles what a crash or a silent provider left open: everything at the start, then, every `interval`, what has
-    /// been open for a while.
-    pub async fn sweep(
-        self,
-        reader: Arc<dyn Reader>,
-        clock: Arc<dyn Clock>,
-        interval: Duration,
-        stop: CancellationToken,
-    ) {
-        let started = clock.now();
-        let mut before = started;
-        loop {
-            match reader.unsettled(before, SWEEP_MAX).await {
-                Ok(open) => self.settle_all(open, &stop).await,
-                Err(error) => tracing::warn!(%error, "looking for unsettled payments failed; trying again"),
-            }
+    /// Settles what a crash or a silent provider left open: takes up, every `interval`, what has been open for a while.
+    pub async fn sweep(self, reader: Arc<dyn Reader>, interval: Duration, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.pass(&*reader, GRACE, &stop).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
             }
-            let grace = i64::try_from(GRACE.as_micros()).unwrap_or(i64::MAX);
-            before = Timestamp::from_micros(clock.now().as_micros().saturating_sub(grace)).max(started);
         }
     }
 
-    /// Settles each of these, or leaves it for the next time.
-    pub async fn settle_all(&self, open: Vec<Unsettled>, stop: &CancellationToken) {
+    /// Takes up some of what has been open for `idle`, and settles it or leaves it for another time.
+    pub async fn pass(&self, reader: &dyn Reader, idle: Duration, stop: &CancellationToken) {
+        let (taken_up, claim) = (Instant::now(), self.claim());
+        let open = match tokio::time::timeout(LOOK_WAIT, reader.take_up(idle, claim, SWEEP_MAX)).await {
+            Ok(Ok(open)) => open,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "looking for unsettled payments failed; trying again");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(waited = ?LOOK_WAIT, "looking for unsettled payments took too long; trying again");
+                return;
+            }
+        };
         let resume = |(payment_id, refund): Unsettled| async move {
-            if stop.is_cancelled() {
+            // Once the claim is over somebody else may have taken it up.
+            if stop.is_cancelled() || taken_up.elapsed() >= claim {
                 return;
             }
             match self.carry_out(Command::Resume { payment_id, refund }).await {
@@ -179,6 +193,11 @@ impl Settler {
             }
         };
         futures_util::stream::iter(open).for_each_concurrent(SWEEP_CONCURRENCY, resume).await;
+    }
+
+    /// For how long what a sweeper takes up is kept from others.
+    fn claim(&self) -> Duration {
+        self.patience * CALLS_MAX + CLAIM_SLACK
     }
 }
 

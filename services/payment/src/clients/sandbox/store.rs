@@ -1,148 +1,101 @@
-//! The sandbox's file.
+//! Where the sandbox keeps its books. It plays a company elsewhere, so they are its own: a file in SQLite, a schema of
+//! its own in Postgres, in which the sandboxes of all replicas are that one company.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use spillway_storage::{
-    Store, StoreError, Tracked,
-    sqlite::{Database, SqliteSession, Step, json, write},
+    Committer, Resources, StoreError,
+    database::{Database, DatabaseUrl, Schema},
+    group_commit::{self, Limits},
+    postgres::Database as PgDatabase,
 };
-use spillway_types::{Clock, Money, Timestamp};
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::journal::{Charge, Deed, Entries, Journal, PayBack};
+use super::journal::{Charge, Deed, Journal};
+use crate::SANDBOX_DATABASE;
 
-/// The sandbox's own schema.
-const STEPS: &[Step] =
-    &[Step { version: 2, name: "sandbox", sql: include_str!("../../../migrations/sandbox/0002_sandbox.sql") }];
+mod postgres;
+mod sqlite;
 
-/// The write end.
-#[derive(Debug)]
-pub struct SandboxStore<C> {
-    session: SqliteSession<C>,
-}
+/// The sandbox's tables, as each kind of database has them.
+pub const SCHEMA: Schema = Schema { file: SANDBOX_DATABASE, sqlite: sqlite::STEPS, postgres: postgres::STEPS };
 
-/// The read end.
-#[derive(Clone, Debug)]
-pub struct SandboxReader {
-    database: Database,
-}
+/// Makes room for them in Postgres. The address leads there by its search path.
+const MAKE_ROOM: &str = "create schema if not exists sandbox";
 
-/// Opens the file.
-///
-/// # Errors
-/// When it cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(path: &Path, clock: Arc<C>) -> Result<(SandboxStore<C>, SandboxReader), StoreError> {
-    let database = Database::open(path, STEPS).await?;
-    let store = SandboxStore { session: database.session(clock).await? };
-    Ok((store, SandboxReader { database }))
-}
-
-// === impl SandboxStore ===
-
+/// What can be read beside the writer.
 #[async_trait]
-impl<C: Clock> Store<Journal> for SandboxStore<C> {
-    type Session = SqliteSession<C>;
+pub(super) trait Books: fmt::Debug + Send + Sync + 'static {
+    /// A charge.
+    async fn charge(&self, reference: &str) -> Result<Option<Charge>, StoreError>;
+    /// Whether a payback of a charge was done.
+    async fn is_paid_back(&self, charge: &str, reference: &str) -> Result<bool, StoreError>;
+    /// How much of a charge was given back, in minor units.
+    async fn paid_back(&self, charge: &str) -> Result<i64, StoreError>;
+}
 
-    fn session(&mut self) -> &mut SqliteSession<C> {
-        &mut self.session
+/// Opens the books, and starts the writer.
+pub(super) async fn open(
+    url: &DatabaseUrl,
+    limits: Limits,
+    resources: &Resources,
+) -> Result<(Committer<Journal>, Arc<dyn Books>), StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(_) => {
+            let (file, clock) = (url.file(&resources.data, &SCHEMA), Arc::clone(&resources.clock));
+            let (store, books) = sqlite::open(&file, clock).await?;
+            Ok((group_commit::spawn(store, limits), Arc::new(books)))
+        }
+        DatabaseUrl::Postgres(options) => {
+            if resources.data.postgres.migrate_at_start {
+                migrate(url, resources).await?;
+            }
+            let database = PgDatabase::open(options, &resources.data.postgres).await?;
+            let store = postgres::PgStore::new(&database);
+            Ok((group_commit::spawn(store, limits), Arc::new(postgres::PgBooks::new(database))))
+        }
     }
+}
 
-    async fn load(&mut self, deeds: &[Deed], _: Timestamp) -> Result<Entries, StoreError> {
-        let (mut charges, mut paid_back) = (BTreeSet::new(), BTreeSet::new());
+/// Brings the schema up to date, and nothing else.
+pub(super) async fn migrate(url: &DatabaseUrl, resources: &Resources) -> Result<(), StoreError> {
+    if let DatabaseUrl::Postgres(options) = url {
+        let database = PgDatabase::open(options, &resources.data.postgres).await?;
+        let mut connection = database.connect("sandbox").await?;
+        let made = sqlx::raw_sql(MAKE_ROOM).execute(&mut connection).await;
+        match made.map_err(StoreError::database("making room for the sandbox's books")) {
+            // Another replica has just made it.
+            Ok(_) | Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Database::migrate(url, &resources.data, &SCHEMA).await
+}
+
+/// The keys that a batch needs.
+#[derive(Default)]
+struct Wanted<'a> {
+    charges: BTreeSet<&'a str>,
+    /// Charges of which all paybacks are needed.
+    paid_back: BTreeSet<&'a str>,
+}
+
+// === impl Wanted ===
+
+impl<'a> Wanted<'a> {
+    fn by(deeds: &'a [Deed]) -> Self {
+        let mut wanted = Self::default();
         for deed in deeds {
             match deed {
                 Deed::Authorize { reference, .. } | Deed::Capture { reference, .. } | Deed::Void { reference, .. } => {
-                    charges.insert(reference);
+                    wanted.charges.insert(reference);
                 }
                 Deed::PayBack { charge, .. } => {
-                    charges.insert(charge);
-                    paid_back.insert(charge);
+                    wanted.charges.insert(charge);
+                    wanted.paid_back.insert(charge);
                 }
             }
         }
-        let connection = self.session.connection();
-        let rows = sqlx::query(
-            "select reference, instrument, currency, amount, state
-               from charge where reference in (select value from json_each(?1))",
-        )
-        .bind(json(charges)?)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(StoreError::database("reading charges"))?;
-        let charges = rows.iter().map(|row| Ok((row.get(0), charge(row)?))).collect::<Result<Vec<_>, StoreError>>()?;
-        if paid_back.is_empty() {
-            return Ok(Entries { charges: Tracked::loaded(charges), ..Entries::default() });
-        }
-        let rows = sqlx::query(
-            "select reference, charge, amount from payback where charge in (select value from json_each(?1))",
-        )
-        .bind(json(paid_back)?)
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::database("reading paybacks"))?;
-        let paybacks = rows.iter().map(|row| (row.get(0), PayBack { charge: row.get(1), amount: row.get(2) }));
-        Ok(Entries { charges: Tracked::loaded(charges), paybacks: Tracked::loaded(paybacks) })
+        wanted
     }
-
-    async fn save(&mut self, entries: &Entries) -> Result<(), StoreError> {
-        let connection = self.session.connection();
-        let insert = "insert into charge (reference, instrument, currency, amount, state)
-                      select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each(?1)";
-        let rows = entries.charges.inserted().map(|(reference, charge)| {
-            let Charge { instrument, amount, state } = charge;
-            (reference, instrument, amount.currency, amount.minor, state.as_str())
-        });
-        write(connection, "adding charges", insert, rows).await?;
-        let update = "update charge set state = r.value ->> 1 from json_each(?1) r where reference = r.value ->> 0";
-        let rows = entries.charges.updated().map(|(reference, charge)| (reference, charge.state.as_str()));
-        write(connection, "changing charges", update, rows).await?;
-        let insert = "insert into payback (reference, charge, amount)
-                      select value ->> 0, value ->> 1, value ->> 2 from json_each(?1)";
-        let rows = entries.paybacks.inserted().map(|(reference, payback)| (reference, &payback.charge, payback.amount));
-        write(connection, "adding paybacks", insert, rows).await
-    }
-}
-
-// === impl SandboxReader ===
-
-impl SandboxReader {
-    /// A charge.
-    ///
-    /// # Errors
-    /// When the file does not answer.
-    pub async fn charge(&self, reference: &str) -> Result<Option<Charge>, StoreError> {
-        let sql = "select reference, instrument, currency, amount, state from charge where reference = ?1";
-        let row = sqlx::query(sql).bind(reference).fetch_optional(self.database.readers()).await;
-        row.map_err(StoreError::database("reading a charge"))?.as_ref().map(charge).transpose()
-    }
-
-    /// Whether a payback was done.
-    ///
-    /// # Errors
-    /// When the file does not answer.
-    pub async fn is_paid_back(&self, reference: &str) -> Result<bool, StoreError> {
-        let sql = "select 1 from payback where reference = ?1";
-        let row = sqlx::query(sql).bind(reference).fetch_optional(self.database.readers()).await;
-        row.map(|row| row.is_some()).map_err(StoreError::database("reading a payback"))
-    }
-
-    /// How much of a charge was given back, in minor units.
-    ///
-    /// # Errors
-    /// When the file does not answer.
-    pub async fn paid_back(&self, charge: &str) -> Result<i64, StoreError> {
-        let sql = "select coalesce(sum(amount), 0) from payback where charge = ?1";
-        let row = sqlx::query(sql).bind(charge).fetch_one(self.database.readers()).await;
-        row.map(|row| row.get(0)).map_err(StoreError::database("summing paybacks"))
-    }
-}
-
-fn charge(row: &SqliteRow) -> Result<Charge, StoreError> {
-    let currency = row.get::<&str, _>(2).parse().map_err(StoreError::corrupt)?;
-    Ok(Charge {
-        instrument: row.get(1),
-        amount: Money::new(row.get(3), currency),
-        state: row.get::<&str, _>(4).parse().map_err(StoreError::corrupt)?,
-    })
 }

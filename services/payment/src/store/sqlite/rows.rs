@@ -1,18 +1,21 @@
 //! Rows of the service's tables, to and from the domain.
 
-use std::{collections::BTreeSet, fmt::Display, str::FromStr};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use spillway_storage::{
     StoreError, Tracked,
     sqlite::{json, write},
 };
-use spillway_types::{BuyerId, Fault, Fingerprint, Money, OrderId, Timestamp};
+use spillway_types::{BuyerId, Fingerprint, Money, OrderId, Timestamp};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     domain::{Asked, Coupon, CouponKey, Payment, Refund, RefundKey, Shares, Tenders, Transfer, Wallet},
-    store::Unsettled,
+    store::{
+        Unsettled,
+        values::{fault, fault_text, moment, parsed},
+    },
 };
 
 /// Columns of a payment, in the order that [`payment`] reads them.
@@ -317,20 +320,4 @@ async fn read<K: Serialize + Ord>(
     }
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json(keys)?);
     query.fetch_all(connection).await.map_err(StoreError::database(doing))
-}
-
-fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(StoreError::corrupt)
-}
-
-fn moment(micros: Option<i64>) -> Option<Timestamp> {
-    micros.map(Timestamp::from_micros)
-}
-
-fn fault(text: Option<&str>) -> Result<Option<Fault>, StoreError> {
-    text.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)
-}
-
-fn fault_text(fault: Option<&Fault>) -> Result<Option<String>, StoreError> {
-    fault.map(serde_json::to_string).transpose().map_err(StoreError::corrupt)
 }

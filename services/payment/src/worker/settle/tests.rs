@@ -1,14 +1,12 @@
 //! The settler against the sandbox, with crashes and silence in between.
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use spillway_storage::group_commit::{self, Limits};
-use spillway_types::{BuyerId, ManualClock, Money};
+use spillway_storage::{database::Database, group_commit::Limits};
+use spillway_types::{BuyerId, Money};
+use tokio::sync::RwLock;
 
 use super::*;
 use crate::{
@@ -17,17 +15,22 @@ use crate::{
         Outcome, State,
         command::{Authorize, Once, Refunding, Void},
     },
-    store::sqlite::{self, SqliteReader},
+    store,
+    tests::Place,
 };
+
+mod replicas;
 
 const PATIENCE: Duration = Duration::from_millis(300);
 const LIMITS: Limits = Limits { batch_max: 64, queue_max: 4_096 };
 
-/// The sandbox behind a line that can be cut, and that counts what is asked for.
+/// The sandbox behind a line that can be cut or held, and that counts what is asked for.
 #[derive(Debug)]
 struct Line {
     sandbox: Sandbox,
     cut: AtomicBool,
+    /// Taken for writing, lets nothing pass.
+    held: RwLock<()>,
     performed: AtomicUsize,
 }
 
@@ -39,6 +42,7 @@ impl Provider for Line {
 
     async fn perform(&self, task: &Task) -> Result<Outcome, Silence> {
         self.performed.fetch_add(1, Ordering::SeqCst);
+        let _passing = self.held.read().await;
         match self.cut.load(Ordering::SeqCst) {
             true => Err(Silence("cut".to_owned())),
             false => self.sandbox.perform(task).await,
@@ -54,27 +58,31 @@ impl Provider for Line {
 }
 
 struct Office {
+    database: Database,
     committer: Committer<Till>,
-    reader: Arc<SqliteReader>,
+    reader: Arc<dyn Reader>,
     line: Arc<Line>,
     settler: Settler,
 }
 
-async fn open(directory: &Path) -> Office {
-    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_000)));
-    let (_, store, reader) = sqlite::open(&directory.join("payment.db"), Arc::clone(&clock)).await.unwrap();
-    let committer = group_commit::spawn(store, LIMITS);
-    let sandbox = Sandbox::open(&directory.join("sandbox.db"), clock, LIMITS, PATIENCE / 4).await.unwrap();
-    let line = Arc::new(Line { sandbox, cut: AtomicBool::new(false), performed: AtomicUsize::new(0) });
+async fn open(place: &Place) -> Office {
+    let (database, committer, reader) = store::open(&place.config.database, LIMITS, &place.resources).await.unwrap();
+    let sandbox =
+        Sandbox::open(&place.config.sandbox_database(), LIMITS, PATIENCE / 4, &place.resources).await.unwrap();
+    let (cut, held) = (AtomicBool::new(false), RwLock::default());
+    let line = Arc::new(Line { sandbox, cut, held, performed: AtomicUsize::new(0) });
     let settler = Settler::new(committer.clone(), Arc::clone(&line) as Arc<dyn Provider>, PATIENCE);
-    Office { committer, reader: Arc::new(reader), line, settler }
+    Office { database, committer, reader, line, settler }
 }
 
 impl Office {
-    /// What the sweeper does when the service starts.
+    /// What the sweeper does when it finds nothing too young.
     async fn recover(&self) {
-        let open = self.reader.unsettled(Timestamp::from_micros(i64::MAX), 100).await.unwrap();
-        self.settler.settle_all(open, &CancellationToken::new()).await;
+        self.settler.pass(&*self.reader, Duration::ZERO, &CancellationToken::new()).await;
+    }
+
+    fn performed(&self) -> usize {
+        self.line.performed.load(Ordering::SeqCst)
     }
 
     async fn state(&self, n: u128) -> State {
@@ -129,33 +137,35 @@ fn refund(n: u128, key: u128, amount: i64) -> Command {
 
 #[tokio::test]
 async fn every_instrument_leads_where_it_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    for (n, (instrument, authorized, captured, voided)) in (1..).zip([
-        ("sandbox:approved", "AUTHORIZED", "CAPTURED", "CAPTURED"),
-        ("sandbox:declined", "PAYMENT_DECLINED", "PAYMENT_DECLINED", "DECLINED"),
-        ("sandbox:capture-declined", "AUTHORIZED", "PAYMENT_DECLINED", "VOIDED"),
-        ("sandbox:timeout", "AUTHORIZED", "CAPTURED", "CAPTURED"),
-        ("sandbox:slow", "AUTHORIZED", "CAPTURED", "CAPTURED"),
-    ]) {
-        let told = [authorize(n, instrument), capture(n), void(n)].map(|command| office.told(command));
-        let [first, second, third] = told;
-        let told = (first.await, second.await, third.await);
-        assert_eq!(told, (authorized.to_owned(), captured.to_owned(), voided.to_owned()), "{instrument}");
+    for place in Place::both("instruments").await {
+        let office = open(&place).await;
+        for (n, (instrument, authorized, captured, voided)) in (1..).zip([
+            ("sandbox:approved", "AUTHORIZED", "CAPTURED", "CAPTURED"),
+            ("sandbox:declined", "PAYMENT_DECLINED", "PAYMENT_DECLINED", "DECLINED"),
+            ("sandbox:capture-declined", "AUTHORIZED", "PAYMENT_DECLINED", "VOIDED"),
+            ("sandbox:timeout", "AUTHORIZED", "CAPTURED", "CAPTURED"),
+            ("sandbox:slow", "AUTHORIZED", "CAPTURED", "CAPTURED"),
+        ]) {
+            let told = [authorize(n, instrument), capture(n), void(n)].map(|command| office.told(command));
+            let [first, second, third] = told;
+            let told = (first.await, second.await, third.await);
+            assert_eq!(told, (authorized.to_owned(), captured.to_owned(), voided.to_owned()), "{instrument}");
+        }
     }
 }
 
 #[tokio::test]
 async fn of_32_callers_one_asks_the_provider_and_all_hear_the_answer() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    for (command, expected) in
-        [(authorize(1, "sandbox:slow"), "AUTHORIZED"), (capture(1), "CAPTURED"), (refund(1, 9, 5_000), "REFUNDED")]
-    {
-        let before = office.line.performed.load(Ordering::SeqCst);
-        let told = join_all((0..32).map(|_| office.told(command.clone()))).await;
-        assert!(told.iter().all(|told| told == expected), "{told:?}");
-        assert_eq!(office.line.performed.load(Ordering::SeqCst) - before, 1, "{command:?}");
+    for place in Place::both("callers").await {
+        let office = open(&place).await;
+        for (command, expected) in
+            [(authorize(1, "sandbox:slow"), "AUTHORIZED"), (capture(1), "CAPTURED"), (refund(1, 9, 5_000), "REFUNDED")]
+        {
+            let before = office.performed();
+            let told = join_all((0..32).map(|_| office.told(command.clone()))).await;
+            assert!(told.iter().all(|told| told == expected), "{told:?}");
+            assert_eq!(office.performed() - before, 1, "{command:?}");
+        }
     }
 }
 
@@ -171,84 +181,95 @@ async fn a_crash_between_intent_and_result_charges_once() {
     ] {
         // The provider has done it and its answer was never written down, or it has never heard of it.
         for heard in [true, false] {
-            let directory = tempfile::tempdir().unwrap();
-            let office = open(directory.path()).await;
-            for command in &before {
-                office.settler.carry_out(command.clone()).await.unwrap();
-            }
-            let Ok(Answer::Open { task, .. }) = office.committer.submit(last.clone()).await.unwrap() else {
-                panic!("{last:?} needs the provider")
-            };
-            if heard {
-                office.line.perform(&task).await.unwrap();
-            }
-            drop(office);
+            for place in Place::both("crash").await {
+                let office = open(&place).await;
+                for command in &before {
+                    office.settler.carry_out(command.clone()).await.unwrap();
+                }
+                let Ok(Answer::Open { task, .. }) = office.committer.submit(last.clone()).await.unwrap() else {
+                    panic!("{last:?} needs the provider")
+                };
+                if heard {
+                    office.line.perform(&task).await.unwrap();
+                }
+                drop(office);
 
-            let office = open(directory.path()).await;
-            office.recover().await;
-            assert_eq!((office.state(1).await, office.charge(1).await), (state, Some(charge)), "{last:?}, {heard}");
-            let again = office.settler.carry_out(last.clone()).await.unwrap();
-            assert_eq!(again.state, state, "a repeat hears the same");
-            let reference = order(1).to_string();
-            assert_eq!(office.line.sandbox.paid_back(&reference).await.unwrap(), paid_back);
-            assert_eq!(office.line.performed.load(Ordering::SeqCst), usize::from(!heard), "looked up before asked");
+                let office = open(&place).await;
+                office.recover().await;
+                assert_eq!((office.state(1).await, office.charge(1).await), (state, Some(charge)), "{last:?}, {heard}");
+                let again = office.settler.carry_out(last.clone()).await.unwrap();
+                assert_eq!(again.state, state, "a repeat hears the same");
+                let reference = order(1).to_string();
+                assert_eq!(office.line.sandbox.paid_back(&reference).await.unwrap(), paid_back);
+                assert_eq!(office.performed(), usize::from(!heard), "looked up before asked");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn a_silent_provider_leaves_the_outcome_unknown_until_it_speaks() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    office.told(authorize(1, "sandbox:approved")).await;
-    office.line.cut.store(true, Ordering::SeqCst);
-    assert_eq!(office.told(capture(1)).await, "OUTCOME_UNKNOWN");
-    assert_eq!(office.told(void(1)).await, "OUTCOME_UNKNOWN", "nobody but the provider can tell");
-    assert_eq!(office.state(1).await, State::Capturing);
-    office.line.cut.store(false, Ordering::SeqCst);
-    assert_eq!(office.told(void(1)).await, "CAPTURED", "the void settles it, and comes too late");
-    assert_eq!(office.told(capture(1)).await, "CAPTURED");
+    for place in Place::both("silence").await {
+        let office = open(&place).await;
+        office.told(authorize(1, "sandbox:approved")).await;
+        office.line.cut.store(true, Ordering::SeqCst);
+        assert_eq!(office.told(capture(1)).await, "OUTCOME_UNKNOWN");
+        assert_eq!(office.told(void(1)).await, "OUTCOME_UNKNOWN", "nobody but the provider can tell");
+        assert_eq!(office.state(1).await, State::Capturing);
+        office.line.cut.store(false, Ordering::SeqCst);
+        assert_eq!(office.told(void(1)).await, "CAPTURED", "the void settles it, and comes too late");
+        assert_eq!(office.told(capture(1)).await, "CAPTURED");
+    }
 }
 
 #[tokio::test]
 async fn a_void_during_an_authorisation_wins_and_undoes_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    let (authorized, voided) = tokio::join!(office.told(authorize(1, "sandbox:slow")), async {
-        while office.reader.payment(order(1)).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-        office.told(void(1)).await
-    });
-    assert_eq!((authorized.as_str(), voided.as_str()), ("CANCELLED", "VOIDED"));
-    assert_eq!(office.charge(1).await, Some(ChargeState::Voided));
-    assert_eq!(office.told(authorize(1, "sandbox:slow")).await, "CANCELLED");
+    for place in Place::both("void").await {
+        let office = open(&place).await;
+        let (authorized, voided) = tokio::join!(office.told(authorize(1, "sandbox:slow")), async {
+            while office.reader.payment(order(1)).await.unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+            office.told(void(1)).await
+        });
+        assert_eq!((authorized.as_str(), voided.as_str()), ("CANCELLED", "VOIDED"));
+        assert_eq!(office.charge(1).await, Some(ChargeState::Voided));
+        assert_eq!(office.told(authorize(1, "sandbox:slow")).await, "CANCELLED");
+    }
 }
 
 #[tokio::test]
 async fn of_32_refunds_of_most_of_it_one_wins() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    office.told(authorize(1, "sandbox:approved")).await;
-    office.told(capture(1)).await;
-    let told = join_all((0..32).map(|key| office.told(refund(1, 100 + key, 3_000)))).await;
-    let won = told.iter().filter(|told| *told == "PARTIALLY_REFUNDED").count();
-    let lost = told.iter().filter(|told| *told == "INVALID_REQUEST").count();
-    assert_eq!((won, lost), (1, 31), "{told:?}");
-    assert_eq!(office.line.sandbox.paid_back(&order(1).to_string()).await.unwrap(), 3_000);
+    for place in Place::both("refunds").await {
+        let office = open(&place).await;
+        office.told(authorize(1, "sandbox:approved")).await;
+        office.told(capture(1)).await;
+        let told = join_all((0..32).map(|key| office.told(refund(1, 100 + key, 3_000)))).await;
+        let won = told.iter().filter(|told| *told == "PARTIALLY_REFUNDED").count();
+        let lost = told.iter().filter(|told| *told == "INVALID_REQUEST").count();
+        assert_eq!((won, lost), (1, 31), "{told:?}");
+        assert_eq!(office.line.sandbox.paid_back(&order(1).to_string()).await.unwrap(), 3_000);
+    }
 }
 
 #[tokio::test]
 async fn a_caller_that_leaves_stops_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let office = open(directory.path()).await;
-    let impatient = tokio::time::timeout(PATIENCE / 30, office.told(authorize(1, "sandbox:slow"))).await;
-    assert!(impatient.is_err());
-    let settled = async {
-        while office.reader.payment(order(1)).await.unwrap().is_none_or(|payment| payment.state != State::Authorized) {
-            tokio::time::sleep(PATIENCE / 30).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE * 10, settled).await.unwrap();
-    assert_eq!(office.line.performed.load(Ordering::SeqCst), 1);
+    for place in Place::both("leaving").await {
+        let office = open(&place).await;
+        let impatient = tokio::time::timeout(PATIENCE / 30, office.told(authorize(1, "sandbox:slow"))).await;
+        assert!(impatient.is_err());
+        let settled = async {
+            while office
+                .reader
+                .payment(order(1))
+                .await
+                .unwrap()
+                .is_none_or(|payment| payment.state != State::Authorized)
+            {
+                tokio::time::sleep(PATIENCE / 30).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE * 10, settled).await.unwrap();
+        assert_eq!(office.performed(), 1);
+    }
 }
