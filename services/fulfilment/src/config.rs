@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use serde::Deserialize;
-use spillway_storage::group_commit::Limits;
+use spillway_runtime::process::Section;
+use spillway_storage::{database::DatabaseUrl, group_commit::Limits};
 
 /// The table with its defaults, to be put behind those of the runtime.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -14,6 +15,8 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its state is.
+    pub database: DatabaseUrl,
     /// Whether to open a warehouse that sends everything everywhere, while there is none at all.
     pub default_warehouse: bool,
     /// Bounds of the write path.
@@ -21,6 +24,15 @@ pub struct Config {
 }
 
 // === impl Config ===
+
+impl Section for Config {
+    const NAME: &'static str = "fulfilment";
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn validate(&self, path: &str, errors: &mut Vec<String>) {
+        Self::validate(self, path, errors);
+    }
+}
 
 impl Config {
     /// Adds a line to `errors` for each setting outside its guardrails; `path` is where this table is in the file.

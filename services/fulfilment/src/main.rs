@@ -1,39 +1,20 @@
 //! Fulfilment as a process of its own.
 
-use std::{error::Error, process::ExitCode, sync::Arc};
+use std::{error::Error, process::ExitCode};
 
-use serde::Deserialize;
-use spillway_fulfilment::{Config, Service, config::DEFAULTS};
-use spillway_middleware::ClientConfig;
-use spillway_runtime::{ServerConfig, TelemetryConfig, config::Validate, policies, process, process::DataConfig};
-use spillway_storage::bus::Unconnected;
-use spillway_types::SystemClock;
-use tokio_util::sync::CancellationToken;
-
-#[derive(Deserialize)]
-struct Settings {
-    telemetry: TelemetryConfig,
-    data: DataConfig,
-    server: ServerConfig,
-    client: ClientConfig,
-    fulfilment: Config,
-}
-
-impl Validate for Settings {
-    fn validate(&self, errors: &mut Vec<String>) {
-        self.telemetry.validate("telemetry", errors);
-        self.server.validate("server", errors);
-        self.client.validate("client", errors);
-        self.fulfilment.validate("fulfilment", errors);
-    }
-}
+use spillway_fulfilment::{Config, Service};
+use spillway_runtime::process::{self, Process, Task};
 
 fn main() -> ExitCode {
-    process::run("fulfilment", DEFAULTS, |settings: &Settings| &settings.telemetry, serve)
+    process::run(serve)
 }
 
-async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Box<dyn Error>> {
-    let listener = process::listen(settings.fulfilment.listen, &settings.data)?;
-    let service = Service::open(settings.fulfilment, &settings.data.dir, Arc::new(Unconnected), Arc::new(SystemClock));
-    Ok(service.await?.serve(&settings.server, &policies(), listener, shutdown).await?)
+async fn serve(config: Config, process: Process) -> Result<(), Box<dyn Error>> {
+    let Process { task, resources, server, policies, shutdown, .. } = process;
+    if task == Task::Migrate {
+        return Ok(Service::migrate(&config, &resources).await?);
+    }
+    let listener = process::listen(config.listen)?;
+    let service = Service::open(config, &resources).await?;
+    Ok(service.serve(&server, &policies, listener, shutdown).await?)
 }

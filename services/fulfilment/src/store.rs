@@ -1,15 +1,31 @@
 //! Where fulfilment is kept: the rows of a batch, and what readers may ask.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use spillway_storage::{Rules, StoreError, Tracked, bus::Event, idempotency};
+use spillway_storage::{
+    Committer, Resources, Rules, StoreError, Tracked,
+    bus::Event,
+    database::{Database, DatabaseUrl, Schema},
+    group_commit::{self, Limits},
+    idempotency,
+};
 use spillway_types::{EventId, Fault, OrderId, ShipmentId, Timestamp, WarehouseId};
 
-use crate::domain::{
-    Answer, CarrierReport, Command, Day, Effects, Once, Plan, PlanChange, Shipment, ShipmentState, View, Warehouse,
-    decide,
+use crate::{
+    DATABASE,
+    domain::{
+        Answer, CarrierReport, Command, Day, Effects, Once, Plan, PlanChange, Shipment, ShipmentState, View, Warehouse,
+        decide,
+    },
 };
 
-pub mod sqlite;
+mod postgres;
+mod sqlite;
+mod wanted;
+
+use postgres::{PgReader, PgStore};
+use sqlite::{SqliteReader, SqliteStore};
 
 /// Published at every change of an order's parcels; key is the order id, sequence the plan's version.
 pub const TOPIC_SHIPMENTS: &str = "fulfilment.shipments";
@@ -56,6 +72,31 @@ pub trait Reader: Send + Sync + 'static {
     async fn warehouses(&self, after: Option<&WarehouseId>, limit: u32) -> Result<Vec<Warehouse>, StoreError>;
     /// Whether the store answers.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// The tables, as each kind of database has them.
+pub const SCHEMA: Schema = Schema { file: DATABASE, sqlite: sqlite::STEPS, postgres: postgres::STEPS };
+
+/// Opens plans and warehouses wherever the settings say they are, and starts the writer.
+///
+/// # Errors
+/// When the database cannot be opened or its schema is not what it must be.
+pub async fn open(
+    url: &DatabaseUrl,
+    limits: Limits,
+    resources: &Resources,
+) -> Result<(Database, Committer<Desk>, Arc<dyn Reader>), StoreError> {
+    let database = Database::open(url, &resources.data, &SCHEMA).await?;
+    let (committer, reader): (_, Arc<dyn Reader>) = match &database {
+        Database::Sqlite(file) => {
+            let store = SqliteStore::new(file, Arc::clone(&resources.clock)).await?;
+            (group_commit::spawn(store, limits), Arc::new(SqliteReader::new(file.clone())))
+        }
+        Database::Postgres(server) => {
+            (group_commit::spawn(PgStore::new(server), limits), Arc::new(PgReader::new(server.clone())))
+        }
+    };
+    Ok((database, committer, reader))
 }
 
 // === impl Desk ===

@@ -17,7 +17,8 @@ use spillway_fulfilment::{Config, Service, store::TOPIC_SHIPMENTS};
 use spillway_middleware::status::to_fault;
 use spillway_runtime::{ServerConfig, policies};
 use spillway_storage::{
-    bus::{Bus, Consumer, Event, InProcessBus, NotTaken},
+    Resources,
+    bus::{Bus, Consumer, Event, InProcessBus, NotTaken, letterbox::MemoryLetterbox},
     group_commit::Limits,
 };
 use spillway_types::{BuyerId, Clock, OrderId, Reason, RequestId, SystemClock, id::Partition};
@@ -79,15 +80,17 @@ async fn a_new_service_ships_from_its_default_warehouse_tells_of_it_and_stops_in
     let address = format!("http://{}", listener.local_addr().unwrap());
     let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
     let (bus, scribe) = (Arc::new(InProcessBus::default()), Arc::new(Scribe::default()));
-    bus.subscribe(Arc::clone(&scribe) as Arc<dyn Consumer>);
+    bus.subscribe(Arc::clone(&scribe) as Arc<dyn Consumer>, Arc::new(MemoryLetterbox::default()));
     let config = Config {
         listen: listener.local_addr().unwrap(),
+        database: "sqlite:".parse().unwrap(),
         default_warehouse: true,
         write: Limits { batch_max: 64, queue_max: 1_024 },
     };
     // Opening twice finds the warehouse of the first time.
-    drop(Service::open(config.clone(), directory.path(), bus.clone(), Arc::new(SystemClock)).await.unwrap());
-    let service = Service::open(config, directory.path(), bus, Arc::new(SystemClock)).await.unwrap();
+    let resources = Resources::in_directory(directory.path()).with_bus(bus);
+    drop(Service::open(config.clone(), &resources).await.unwrap());
+    let service = Service::open(config, &resources).await.unwrap();
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn({
         let shutdown = shutdown.clone();

@@ -7,16 +7,17 @@ use spillway_contracts::{
     types::v1::Line,
 };
 use spillway_middleware::status::to_fault;
-use spillway_storage::group_commit::{self, Limits};
-use spillway_types::{BuyerId, OrderId, Reason, RequestId, SystemClock, Timestamp, id::Partition};
+use spillway_storage::{Resources, group_commit::Limits};
+use spillway_types::{BuyerId, OrderId, Reason, RequestId, Timestamp, id::Partition};
 
 use super::*;
-use crate::store::sqlite;
+use crate::store;
 
 async fn api(directory: &Path) -> Api {
-    let (_, store, reader) = sqlite::open(&directory.join("fulfilment.db"), Arc::new(SystemClock)).await.unwrap();
-    let committer = group_commit::spawn(store, Limits { batch_max: 64, queue_max: 1_024 });
-    Api { committer, reader: Arc::new(reader) }
+    let limits = Limits { batch_max: 64, queue_max: 1_024 };
+    let resources = Resources::in_directory(directory);
+    let (_, committer, reader) = store::open(&"sqlite:".parse().unwrap(), limits, &resources).await.unwrap();
+    Api { committer, reader }
 }
 
 fn key() -> String {

@@ -1,62 +1,59 @@
 //! Fulfilment in a SQLite file.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use spillway_storage::{
-    Store, StoreError, Tracked, idempotency, outbox,
-    sqlite::{Database, SqliteSession, Step, json, write},
+    Session, Store, StoreError, Tracked,
+    database::Step,
+    idempotency, outbox,
+    sqlite::{Database, SqliteSession, json, write},
 };
-use spillway_types::{Clock, OrderId, ShipmentId, Timestamp, WarehouseId};
+use spillway_types::{Clock, OrderId, ShipmentId, WarehouseId};
 use sqlx::SqliteConnection;
 
 use self::rows::{PLAN_COLUMNS, SHIPMENT_COLUMNS, WAREHOUSE_COLUMNS};
-use super::{Desk, Reader, Rows, ShipmentFilter, record_key};
+use super::{Desk, Reader, Rows, ShipmentFilter, wanted::Wanted};
 use crate::domain::{Command, Day, Plan, Shipment, Warehouse};
 
 mod rows;
 
 /// The service's own schema.
-const STEPS: &[Step] =
+pub(super) const STEPS: &[Step] =
     &[Step { version: 2, name: "fulfilment", sql: include_str!("../../migrations/sqlite/0002_fulfilment.sql") }];
 
 /// The write end.
 #[derive(Debug)]
-pub struct SqliteStore<C> {
-    session: SqliteSession<C>,
+pub(super) struct SqliteStore {
+    session: SqliteSession,
 }
 
 /// The read end.
 #[derive(Clone, Debug)]
-pub struct SqliteReader {
+pub(super) struct SqliteReader {
     database: Database,
-}
-
-/// Opens fulfilment's file.
-///
-/// # Errors
-/// When the file cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(
-    path: &Path,
-    clock: Arc<C>,
-) -> Result<(Database, SqliteStore<C>, SqliteReader), StoreError> {
-    let database = Database::open(path, STEPS).await?;
-    let store = SqliteStore { session: database.session(clock).await? };
-    Ok((database.clone(), store, SqliteReader { database }))
 }
 
 // === impl SqliteStore ===
 
-#[async_trait]
-impl<C: Clock> Store<Desk> for SqliteStore<C> {
-    type Session = SqliteSession<C>;
+impl SqliteStore {
+    /// The write end of a file; there is one at a time.
+    pub(super) async fn new(database: &Database, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Ok(Self { session: database.session(clock).await? })
+    }
+}
 
-    fn session(&mut self) -> &mut SqliteSession<C> {
+#[async_trait]
+impl Store<Desk> for SqliteStore {
+    type Session = SqliteSession;
+
+    fn session(&mut self) -> &mut SqliteSession {
         &mut self.session
     }
 
-    async fn load(&mut self, commands: &[Command], now: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[Command]) -> Result<Rows, StoreError> {
         let Wanted { mut orders, parcels, warehouses, plans, records } = Wanted::by(commands);
+        let now = self.session.now().await?;
         let connection = self.session.connection();
         orders.extend(orders_of(connection, &parcels).await?);
         let warehouses =
@@ -89,46 +86,6 @@ impl<C: Clock> Store<Desk> for SqliteStore<C> {
         rows::save_reports(connection, &rows.reports).await?;
         idempotency::save(connection, &rows.records).await?;
         outbox::save(connection, &rows.events).await
-    }
-}
-
-/// The keys that a batch needs.
-#[derive(Default)]
-struct Wanted {
-    orders: BTreeSet<OrderId>,
-    parcels: BTreeSet<ShipmentId>,
-    warehouses: BTreeSet<WarehouseId>,
-    /// Whether something is to be planned, for which every warehouse is asked.
-    plans: bool,
-    records: Vec<idempotency::Key>,
-}
-
-impl Wanted {
-    fn by(commands: &[Command]) -> Self {
-        let mut wanted = Self::default();
-        for command in commands {
-            match command {
-                Command::CreateWarehouse(once) => {
-                    wanted.warehouses.insert(once.body.warehouse_id.clone());
-                    wanted.records.push(record_key(command, once));
-                }
-                Command::UpdateWarehouse(once) => {
-                    wanted.warehouses.insert(once.body.warehouse_id.clone());
-                    wanted.records.push(record_key(command, once));
-                }
-                Command::Plan(plan) => {
-                    wanted.orders.insert(plan.order_id);
-                    wanted.plans = true;
-                }
-                Command::Cancel(cancel) => drop(wanted.orders.insert(cancel.order_id)),
-                Command::Dispatch(order_id) => drop(wanted.orders.insert(*order_id)),
-                Command::Record(once) => {
-                    wanted.parcels.insert(once.body.shipment_id);
-                    wanted.records.push(record_key(command, once));
-                }
-            }
-        }
-        wanted
     }
 }
 
@@ -211,6 +168,13 @@ async fn shipments_of(
 
 // === impl SqliteReader ===
 
+impl SqliteReader {
+    /// A read end, on the database's pool.
+    pub(super) const fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
 #[async_trait]
 impl Reader for SqliteReader {
     async fn shipment(&self, id: ShipmentId) -> Result<Option<Shipment>, StoreError> {
@@ -257,12 +221,5 @@ impl Reader for SqliteReader {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.database.check().await
-    }
-}
-
-#[cfg(test)]
-impl SqliteReader {
-    pub(crate) fn pool(&self) -> &sqlx::SqlitePool {
-        self.database.readers()
     }
 }

@@ -1,43 +1,80 @@
-//! The store suite: what fulfilment promises, asked of a real file. Written once; each backend runs it.
+//! The store suite: what fulfilment promises, asked of every backend. Written once; each runs it.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+mod replicas;
+mod suite;
+
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use spillway_storage::{
-    Committer,
-    group_commit::{self, Limits},
-};
+use spillway_storage::group_commit::Totals;
+use spillway_testkit::servers;
 use spillway_types::{BuyerId, ManualClock, Reason, RequestId, Sku, id::Partition};
+use tempfile::TempDir;
 
-use super::{
-    sqlite::{SqliteReader, open},
-    *,
-};
+use super::*;
 use crate::domain::{
     CarrierEvent, PlanState, Planned,
     command::{CancelShipments, CreateWarehouse, PlanShipments, RecordCarrierEvent, UpdateWarehouse},
 };
 
-struct House {
-    committer: Committer<Desk>,
-    reader: SqliteReader,
+/// A database, empty at first, that a house can be opened on again and again.
+struct Place {
+    url: DatabaseUrl,
+    resources: Resources,
+    _directory: TempDir,
 }
 
-impl House {
-    async fn open(directory: &Path) -> Self {
-        let clock = ManualClock::at(Timestamp::from_micros(1_795_219_200_000_000));
-        let (_, store, reader) = open(&directory.join("fulfilment.db"), Arc::new(clock)).await.unwrap();
-        Self { committer: group_commit::spawn(store, Limits { batch_max: 64, queue_max: 1_024 }), reader }
+/// Fulfilment, opened: one replica of it.
+struct House {
+    database: Database,
+    committer: Committer<Desk>,
+    reader: Arc<dyn Reader>,
+}
+
+// === impl Place ===
+
+impl Place {
+    fn of(url: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_219_200_000_000)));
+        let resources = Resources::in_directory(directory.path()).with_clock(clock);
+        Self { url: url.parse().unwrap(), resources, _directory: directory }
+    }
+
+    async fn postgres() -> Self {
+        Self::of(&servers::postgres().await.fresh("fulfilment").await)
+    }
+
+    /// One of every kind, told apart in the output of a test that fails.
+    async fn each(fact: impl AsyncFn(&Self)) {
+        for place in [Self::of("sqlite:"), Self::postgres().await] {
+            println!("on {}", place.url);
+            fact(&place).await;
+        }
+    }
+
+    async fn house(&self) -> House {
+        self.house_with_batches_of(64).await
+    }
+
+    async fn house_with_batches_of(&self, batch_max: usize) -> House {
+        let limits = Limits { batch_max, queue_max: 1_024 };
+        let (database, committer, reader) = open(&self.url, limits, &self.resources).await.unwrap();
+        House { database, committer, reader }
     }
 
     /// With warehouse `a` for `TEE`, and `b` for `MUG`, which can send one parcel a day.
-    async fn furnished(directory: &Path) -> Self {
-        let house = Self::open(directory).await;
+    async fn furnished(&self) -> House {
+        let house = self.house().await;
         house.ask(create("a", "TEE", 0)).await.unwrap();
         house.ask(create("b", "MUG", 1)).await.unwrap();
         house
     }
+}
 
+// === impl House ===
+
+impl House {
     async fn ask(&self, command: Command) -> Result<Answer, Fault> {
         self.committer.submit(command).await.unwrap()
     }
@@ -58,11 +95,34 @@ impl House {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(self.reader.pool()).await.unwrap()
+        let count = sqlx::AssertSqlSafe(format!("select cast(({sql}) as bigint)"));
+        match &self.database {
+            Database::Sqlite(file) => sqlx::query_scalar(count).fetch_one(file.readers()).await.unwrap(),
+            Database::Postgres(server) => sqlx::query_scalar(count).fetch_one(server.readers()).await.unwrap(),
+        }
     }
 
     async fn load(&self) -> i64 {
         self.count("select coalesce(sum(parcels), 0) from warehouse_load").await
+    }
+
+    /// What was published about an order, in order.
+    async fn published(&self, order_id: OrderId) -> Vec<(i64, String)> {
+        let sql = "select sequence, payload from outbox where key = $1 and topic = $2 order by sequence";
+        let key = order_id.to_string();
+        match &self.database {
+            Database::Sqlite(file) => {
+                sqlx::query_as(sql).bind(key).bind(TOPIC_SHIPMENTS).fetch_all(file.readers()).await
+            }
+            Database::Postgres(server) => {
+                sqlx::query_as(sql).bind(key).bind(TOPIC_SHIPMENTS).fetch_all(server.readers()).await
+            }
+        }
+        .unwrap()
+    }
+
+    fn totals(&self) -> Totals {
+        self.committer.totals()
     }
 }
 
@@ -100,140 +160,4 @@ fn record(order_id: OrderId, index: u16, event: CarrierEvent) -> Command {
         tracking: Some("1Z999".to_owned()),
     };
     Command::Record(Once::new(RequestId::random(), body))
-}
-
-#[tokio::test]
-async fn the_same_key_has_one_effect_from_32_callers_and_after_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::furnished(directory.path()).await;
-    let (good, bad) = (order(), order());
-    let handed_over = record(good, 1, CarrierEvent::PickedUp);
-    let commands =
-        [plan(good, &["MUG", "TEE"]), plan(bad, &["PEN"]), Command::Dispatch(good), handed_over.clone(), cancel(good)];
-    let mut answers = Vec::new();
-    for command in &commands {
-        answers.push(house.ask_by_32(command).await);
-    }
-    assert_eq!(answers[1].as_ref().unwrap_err().reason, Reason::Unshippable);
-    assert_eq!(house.load().await, 2, "32 callers took the capacity of one");
-    assert_eq!(house.count("select count(*) from carrier_report").await, 1);
-    drop(house);
-
-    let house = House::open(directory.path()).await;
-    assert_eq!(house.ask(commands[1].clone()).await, answers[1], "a recorded refusal is durable");
-    assert_eq!(house.ask(handed_over).await, answers[3], "so is an answer that is kept as a record");
-    assert_eq!(house.ask(cancel(good)).await, answers[4]);
-    assert_eq!(house.ask(commands[0].clone()).await, answers[4], "a repeat hears how the plan stands");
-    assert_eq!(house.ask(plan(good, &["TEE"])).await.unwrap_err().reason, Reason::RequestIdReused);
-}
-
-#[tokio::test]
-async fn compensation_is_total_before_after_and_twice() {
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::furnished(directory.path()).await;
-    let early = order();
-    house.ask_by_32(&cancel(early)).await.unwrap();
-    assert_eq!(house.ask(plan(early, &["TEE"])).await.unwrap_err().reason, Reason::Cancelled);
-
-    let late = order();
-    house.ask(plan(late, &["MUG", "TEE"])).await.unwrap();
-    house.ask(Command::Dispatch(late)).await.unwrap();
-    for _ in 0..2 {
-        let found = house.ask_plan(cancel(late)).await.unwrap();
-        assert_eq!((found.plan.state, found.plan.version), (PlanState::Cancelled, 3));
-        assert_eq!(house.load().await, 0);
-    }
-
-    let gone = order();
-    house.ask(plan(gone, &["MUG"])).await.unwrap();
-    house.ask(Command::Dispatch(gone)).await.unwrap();
-    house.ask(record(gone, 0, CarrierEvent::Delivered)).await.unwrap();
-    let found = house.ask_plan(cancel(gone)).await.unwrap();
-    assert!(found.is_past_hand_over() && found.plan.state == PlanState::Delivered);
-    assert_eq!(house.load().await, 1);
-}
-
-#[tokio::test]
-async fn one_batch_shares_the_capacity_of_a_day() {
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::furnished(directory.path()).await;
-    let orders: Vec<OrderId> = (0..50).map(|_| order()).collect();
-    let answers = join_all(orders.iter().map(|order_id| house.ask(plan(*order_id, &["MUG"])))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
-    // Forward and compensation of one order in one batch: whichever is first, the load is what is live.
-    let orders: Vec<OrderId> = (0..50).map(|_| order()).collect();
-    let both = orders.iter().flat_map(|order_id| [plan(*order_id, &["TEE"]), cancel(*order_id)]);
-    join_all(both.map(|command| house.ask(command))).await;
-    let live = house.count("select count(*) from shipment where state <> 'CANCELLED'").await;
-    assert_eq!((house.load().await, live), (1, 1));
-}
-
-#[tokio::test]
-async fn every_change_is_audited_and_published_under_its_number() {
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::furnished(directory.path()).await;
-    let order_id = order();
-    house.ask(plan(order_id, &["MUG", "TEE"])).await.unwrap();
-    let early = record(order_id, 0, CarrierEvent::PickedUp);
-    assert_eq!(house.ask(early.clone()).await.unwrap_err().reason, Reason::IllegalTransition);
-    house.ask(Command::Dispatch(order_id)).await.unwrap();
-    assert!(house.ask(early).await.is_ok(), "asked again, a refused report is judged again");
-    house.ask(record(order_id, 1, CarrierEvent::Delivered)).await.unwrap();
-    house.ask(record(order_id, 1, CarrierEvent::PickedUp)).await.unwrap();
-    house.ask(plan(order(), &["PEN"])).await.unwrap_err();
-    house.ask(cancel(order())).await.unwrap();
-    let published: Vec<(i64, String)> =
-        sqlx::query_as("select sequence, payload from outbox where key = ?1 and topic = ?2 order by sequence")
-            .bind(order_id.to_string())
-            .bind(TOPIC_SHIPMENTS)
-            .fetch_all(house.reader.pool())
-            .await
-            .unwrap();
-    let said = ["PLANNED", "DISPATCHED", "DISPATCHED", "HANDED_OVER"];
-    let payload = |state| serde_json::json!({ "order_id": order_id, "order_state": state }).to_string();
-    assert_eq!(published, (1..).zip(said.map(payload)).collect::<Vec<_>>());
-    assert_eq!(house.count("select count(*) from outbox").await, 4, "refusals and tombstones are no news");
-    assert_eq!(house.count("select count(*) from plan_change").await, 4);
-    assert_eq!(house.count("select count(*) from carrier_report").await, 3);
-}
-
-#[tokio::test]
-async fn what_was_written_can_be_read_page_by_page() {
-    let directory = tempfile::tempdir().unwrap();
-    let house = House::furnished(directory.path()).await;
-    let orders: Vec<OrderId> = (0..5).map(|_| order()).collect();
-    for order_id in &orders {
-        house.ask(plan(*order_id, &["TEE"])).await.unwrap();
-    }
-    house.ask(Command::Dispatch(orders[2])).await.unwrap();
-    house.ask(record(orders[2], 0, CarrierEvent::InTransit)).await.unwrap();
-
-    let all = house.reader.shipments(&ShipmentFilter::default(), None, 10).await.unwrap();
-    let first = house.reader.shipments(&ShipmentFilter::default(), None, 3).await.unwrap();
-    let rest = house.reader.shipments(&ShipmentFilter::default(), Some(first[2].shipment_id), 3).await.unwrap();
-    assert_eq!((all.len(), [first, rest].concat()), (5, all.clone()));
-    let only = ShipmentFilter { order_id: Some(orders[2]), states: Some(vec![ShipmentState::HandedOver]) };
-    let found = house.reader.shipments(&only, None, 10).await.unwrap();
-    assert_eq!((found.len(), found[0].tracking.as_str(), found[0].lines[0].1), (1, "1Z999", 2));
-    assert_eq!(house.reader.shipment(found[0].shipment_id).await.unwrap(), Some(found[0].clone()));
-    let none = ShipmentFilter { states: Some(Vec::new()), ..only };
-    assert!(house.reader.shipments(&none, None, 10).await.unwrap().is_empty());
-
-    let change = UpdateWarehouse {
-        warehouse_id: WarehouseId::new("b").unwrap(),
-        regions: Some(BTreeSet::from(["EU".parse().unwrap(), "US".parse().unwrap()])),
-        priority: Some(-3),
-        capacity_per_day: Some(7),
-        assortment: Some(BTreeSet::new()),
-        promised_days: Some(1),
-        active: Some(false),
-    };
-    let Ok(Answer::Warehouse(changed)) =
-        house.ask(Command::UpdateWarehouse(Once::new(RequestId::random(), change))).await
-    else {
-        panic!("the warehouse is known");
-    };
-    let a = WarehouseId::new("a").unwrap();
-    assert_eq!(house.reader.warehouses(Some(&a), 10).await.unwrap(), [changed]);
-    house.reader.check().await.unwrap();
 }
