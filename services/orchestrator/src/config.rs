@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use serde::Deserialize;
+use spillway_runtime::process::Section;
 use spillway_saga::{EngineConfig, StepPolicy, policy::Backoff};
-use spillway_storage::group_commit::Limits;
+use spillway_storage::{database::DatabaseUrl, group_commit::Limits};
 
 /// The table with its defaults, to be put behind those of the runtime.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -19,6 +20,8 @@ const QUIET_FOR: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its state is.
+    pub database: DatabaseUrl,
     /// Where the participants are.
     pub peers: Peers,
     /// Limits of the saga engine.
@@ -76,6 +79,15 @@ pub struct StepConfig {
 }
 
 // === impl Config ===
+
+impl Section for Config {
+    const NAME: &'static str = "orchestrator";
+    const DEFAULTS: &'static str = DEFAULTS;
+
+    fn validate(&self, path: &str, errors: &mut Vec<String>) {
+        Self::validate(self, path, errors);
+    }
+}
 
 impl Config {
     /// Adds a line to `errors` for each setting outside its guardrails; `path` is where this table is in the file.

@@ -7,18 +7,22 @@
 //! | [`saga`] | the sagas, one file each: the calls that make the domain happen |
 //! | [`clients`] | the participants, behind one transport |
 //! | [`store`] | the saga log |
+//! | `worker` | recovery, and this replica's leases |
 //! | `rpc` | gRPC handlers, one file a verb |
+//! | `metrics` | what it shows of itself |
 //! | [`error`] | why the service could not start |
 
 pub mod clients;
 pub mod config;
 pub mod domain;
 pub mod error;
+mod metrics;
 mod rpc;
 pub mod saga;
 pub mod store;
+mod worker;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use spillway_contracts::{
     FILE_DESCRIPTOR_SET,
@@ -30,8 +34,7 @@ use spillway_runtime::{
     server::{MAX_DECODE_BYTES, MAX_ENCODE_BYTES, ServeError},
 };
 use spillway_saga::{Engine, Log};
-use spillway_storage::group_commit::{self, Committer};
-use spillway_types::Clock;
+use spillway_storage::{Committer, Resources, StoreError, database::Database};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,10 +45,8 @@ use crate::{
     },
     rpc::Api,
     saga::place_order,
-    store::{
-        DurableLog, Reader, SagaLog,
-        sqlite::{self, SqliteReader},
-    },
+    store::{Opened, Reader, SagaLog, opened::Sharing},
+    worker::Workers,
 };
 pub use crate::{config::Config, error::StartError};
 
@@ -64,7 +65,8 @@ pub struct Links {
 pub struct Service {
     api: Api,
     committer: Committer<SagaLog>,
-    reader: SqliteReader,
+    reader: Arc<dyn Reader>,
+    shared: Option<Sharing>,
 }
 
 // === impl Links ===
@@ -95,19 +97,28 @@ impl std::fmt::Debug for Links {
 // === impl Service ===
 
 impl Service {
-    /// Opens the saga log in `data`. Unfinished sagas are taken up again from here on.
+    /// Opens the saga log. Unfinished sagas are taken up again from here on.
     ///
     /// # Errors
     /// When the log cannot be opened, or a saga's definition is not sound.
-    pub async fn open<C: Clock>(config: Config, data: &Path, links: Links, clock: Arc<C>) -> Result<Self, StartError> {
-        let (store, reader, epoch) = sqlite::open(&data.join(DATABASE), Arc::clone(&clock)).await?;
-        let committer = group_commit::spawn(store, config.write);
-        let log: Arc<dyn Log> = Arc::new(DurableLog::new(committer.clone(), reader.clone()));
+    pub async fn open(config: Config, links: Links, resources: &Resources) -> Result<Self, StartError> {
+        let clock = Arc::clone(&resources.clock);
+        let opened = store::open(&config.database, config.write, resources).await?;
+        let log: Arc<dyn Log> = Arc::new(opened.log());
+        let Opened { committer, reader, territory, shared } = opened;
         let definition = place_order::definition(&links.transport, config.step.policy())?;
         let seed = clock.now().as_micros().unsigned_abs();
-        let clock: Arc<dyn Clock> = clock;
         let engine = Engine::new([definition], Arc::clone(&log), Arc::clone(&clock), config.saga.engine(seed));
-        Ok(Self { api: Api { engine, log, catalogue: links.catalogue, clock, epoch }, committer, reader })
+        let engine = engine.within(territory);
+        Ok(Self { api: Api { engine, log, catalogue: links.catalogue, clock }, committer, reader, shared })
+    }
+
+    /// Brings the schema up to date, and nothing else.
+    ///
+    /// # Errors
+    /// When the database does not answer, or its schema cannot be brought up to date.
+    pub async fn migrate(config: &Config, resources: &Resources) -> Result<(), StoreError> {
+        Database::migrate(&config.database, &resources.data, &store::SCHEMA).await
     }
 
     /// Serves until `shutdown`, then drains; sagas that are not finished by then go on after the next start.
@@ -121,31 +132,29 @@ impl Service {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        let Self { api, committer, reader } = self;
-        let engine = api.engine.clone();
-        let recovering = engine.clone();
-        let recovery = tokio::spawn(async move { recovering.recover().await });
+        let Self { api, committer, reader, shared } = self;
+        let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+        let workers = Workers::start(&api.engine, shared, &address);
         let checkout = CheckoutServiceServer::new(api.clone())
             .max_decoding_message_size(MAX_DECODE_BYTES)
             .max_encoding_message_size(MAX_ENCODE_BYTES);
         let sagas = SagaServiceServer::new(api)
             .max_decoding_message_size(MAX_DECODE_BYTES)
             .max_encoding_message_size(MAX_ENCODE_BYTES);
-        let served = Server::new(server, policies)
+        let mut server = Server::new(server, policies)
             .descriptors(FILE_DESCRIPTOR_SET)
             .service(checkout)
             .service(sagas)
             .probe("writer", move || std::future::ready(committer.check()))
             .probe("store", move || {
-                let reader = reader.clone();
+                let reader = Arc::clone(&reader);
                 async move { reader.check().await.map_err(|error| error.to_string()) }
-            })
-            .serve(listener, shutdown)
-            .await;
-        engine.shutdown().await;
-        if let Err(error) = recovery.await {
-            tracing::error!(%error, "recovery ended badly");
+            });
+        if let Some(probe) = workers.leases_probe() {
+            server = server.probe("leases", move || std::future::ready(probe()));
         }
+        let served = server.serve(listener, shutdown).await;
+        workers.stop().await;
         served
     }
 }
@@ -155,3 +164,6 @@ impl std::fmt::Debug for Service {
         f.debug_struct("Service").field("engine", &self.api.engine).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,6 @@ pub(crate) struct Api {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The epoch of this process, noted with each saga that it starts.
-    pub(crate) epoch: i64,
 }
 
 /// What is kept of the caller's time for the way back.

@@ -7,7 +7,7 @@ use spillway_contracts::{
     orchestrator::v1::{PlaceOrderRequest, PlaceOrderResponse},
 };
 use spillway_saga::{NewSaga, StartError, Started};
-use spillway_types::{Fault, OrderId, Reason, TenantId, Violations, id::Partition};
+use spillway_types::{Fault, OrderId, Reason, TenantId, Violations};
 
 use super::{Api, answer_by, convert::address, log_failed, outcome, quote, saga_id};
 use crate::{domain::NewOrder, saga::place_order::PlaceOrder};
@@ -31,10 +31,10 @@ pub(super) async fn handle(api: &Api, request: PlaceOrderRequest) -> Result<Plac
 async fn start(api: &Api, order: NewOrder) -> Result<Started, Fault> {
     let request_id = order.request_id;
     let fingerprint = order.fingerprint().as_str().as_bytes().to_vec();
-    let id = saga_id(OrderId::mint(api.clock.now(), &order.buyer_id, partition()));
+    let partition = api.engine.any_partition().ok_or_else(elsewhere)?;
+    let id = saga_id(OrderId::mint(api.clock.now(), &order.buyer_id, partition));
     let new = NewSaga::new::<PlaceOrder>(id, order.key(), fingerprint.clone(), order)
-        .map_err(|error| Fault::internal().with("input", error))?
-        .with_epoch(api.epoch);
+        .map_err(|error| Fault::internal().with("input", error))?;
     let started = api.engine.start(new).await.map_err(not_started)?;
     if started.fingerprint != fingerprint {
         return Err(Fault::request_id_reused(request_id));
@@ -42,9 +42,13 @@ async fn start(api: &Api, order: NewOrder) -> Result<Started, Fault> {
     Ok(started)
 }
 
-/// One process drives every partition, so any will do; they are spread evenly for the day when there are more.
-fn partition() -> Partition {
-    Partition(rand::random())
+/// Partitions are spread anew within about this time after a replica has come or gone.
+const ELSEWHERE_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// This replica holds no lease at this moment: it has just started, or cannot reach the database.
+fn elsewhere() -> Fault {
+    Fault::new(Reason::Draining, "this replica may not place orders at this moment; another one may")
+        .with_retry_after(ELSEWHERE_RETRY_AFTER)
 }
 
 fn not_started(error: StartError) -> Fault {
@@ -52,6 +56,7 @@ fn not_started(error: StartError) -> Fault {
         StartError::Busy => Fault::new(Reason::Shed, "too many orders are under way; nothing was placed")
             .with_retry_after(Duration::from_millis(200)),
         StartError::Draining => Fault::new(Reason::Draining, "the service is shutting down; nothing was placed"),
+        StartError::NotOwner => elsewhere(),
         StartError::UnknownDefinition(name, version) => {
             tracing::error!(name, version, "saga definition is not registered");
             Fault::internal()

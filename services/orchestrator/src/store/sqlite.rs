@@ -7,33 +7,41 @@ use std::{
 };
 
 use async_trait::async_trait;
-use serde::{Serialize, de::DeserializeOwned};
 use spillway_saga::{
     SagaId, SagaRow,
     log::{Due, Listing},
 };
 use spillway_storage::{
     Store, StoreError, Tracked,
-    sqlite::{Database, SqliteSession, Step, json, write},
+    database::Step,
+    sqlite::{Database, SqliteSession, json, write},
 };
-use spillway_types::{Clock, Timestamp};
+use spillway_types::{Clock, Timestamp, id::Partition};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Command, Reader, Rows, SagaLog};
+use super::{
+    Command, Reader, Rows, SagaLog,
+    text::{fingerprint, named, parsed, stored},
+};
 
 /// The service's own schema.
-const STEPS: &[Step] =
-    &[Step { version: 2, name: "saga log", sql: include_str!("../../migrations/sqlite/0002_saga_log.sql") }];
+pub(super) const STEPS: &[Step] = &[
+    Step { version: 2, name: "saga log", sql: include_str!("../../migrations/sqlite/0002_saga_log.sql") },
+    Step { version: 3, name: "leases", sql: include_str!("../../migrations/sqlite/0003_leases.sql") },
+];
 
 /// Columns of a saga, in the order that [`saga`] reads them.
 const COLUMNS: &str =
     "id, key, fingerprint, definition, version, input, status, direction, cause, parked, journal, epoch,
                        attempts, drives, created, updated, wakeup";
 
+/// Where the tenth byte of an id, which is its partition, begins in its text.
+const PARTITION: u32 = 22;
+
 /// The write end.
 #[derive(Debug)]
-pub struct SqliteStore<C> {
-    session: SqliteSession<C>,
+pub struct SqliteStore {
+    session: SqliteSession,
 }
 
 /// The read end.
@@ -46,8 +54,15 @@ pub struct SqliteReader {
 ///
 /// # Errors
 /// When the file cannot be opened or its schema not be brought up to date.
-pub async fn open<C: Clock>(path: &Path, clock: Arc<C>) -> Result<(SqliteStore<C>, SqliteReader, i64), StoreError> {
-    let database = Database::open(path, STEPS).await?;
+pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(SqliteStore, SqliteReader, i64), StoreError> {
+    ends(Database::open(path, STEPS).await?, clock).await
+}
+
+/// The two ends of an opened file, and the epoch of this process, which is raised by one.
+pub(super) async fn ends(
+    database: Database,
+    clock: Arc<dyn Clock>,
+) -> Result<(SqliteStore, SqliteReader, i64), StoreError> {
     let mut session = database.session(clock).await?;
     let epoch = sqlx::query("update epoch set value = value + 1 returning value")
         .fetch_one(session.connection())
@@ -60,19 +75,19 @@ pub async fn open<C: Clock>(path: &Path, clock: Arc<C>) -> Result<(SqliteStore<C
 // === impl SqliteStore ===
 
 #[async_trait]
-impl<C: Clock> Store<SagaLog> for SqliteStore<C> {
-    type Session = SqliteSession<C>;
+impl Store<SagaLog> for SqliteStore {
+    type Session = SqliteSession;
 
-    fn session(&mut self) -> &mut SqliteSession<C> {
+    fn session(&mut self) -> &mut SqliteSession {
         &mut self.session
     }
 
-    async fn load(&mut self, commands: &[Command], _: Timestamp) -> Result<Rows, StoreError> {
+    async fn load(&mut self, commands: &[Command]) -> Result<Rows, StoreError> {
         let (mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for command in commands {
             match command {
                 Command::Start(row) => drop(keys.insert(row.key.as_str())),
-                Command::Record(id, ..) => drop(ids.insert(*id)),
+                Command::Record(id, ..) | Command::Post(id, _) => drop(ids.insert(*id)),
             }
         }
         let connection = self.session.connection();
@@ -82,7 +97,7 @@ impl<C: Clock> Store<SagaLog> for SqliteStore<C> {
         let keys: BTreeMap<_, _> = known.iter().map(|row| (row.key.clone(), row.id)).collect();
         let recorded = if ids.is_empty() { Vec::new() } else { select(connection, by_id, json(ids)?).await? };
         let sagas = Tracked::loaded(known.into_iter().chain(recorded).map(|row| (row.id, row)));
-        Ok(Rows { sagas, keys })
+        Ok(Rows { sagas, keys, ..Rows::default() })
     }
 
     async fn save(&mut self, rows: &Rows) -> Result<(), StoreError> {
@@ -98,8 +113,9 @@ impl<C: Clock> Store<SagaLog> for SqliteStore<C> {
         write(connection, "starting sagas", insert, inserted).await?;
         let update = "update saga
                          set status = r.value ->> 6, direction = r.value ->> 7, cause = r.value ->> 8,
-                             parked = r.value ->> 9, journal = r.value ->> 10, attempts = r.value ->> 12,
-                             drives = r.value ->> 13, updated = r.value ->> 15, wakeup = r.value ->> 16
+                             parked = r.value ->> 9, journal = r.value ->> 10, epoch = r.value ->> 11,
+                             attempts = r.value ->> 12, drives = r.value ->> 13, updated = r.value ->> 15,
+                             wakeup = r.value ->> 16
                         from json_each(?1) r
                        where saga.id = r.value ->> 0";
         let updated = rows.sagas.updated().map(|(_, row)| columns(row)).collect::<Result<Vec<_>, _>>()?;
@@ -115,11 +131,10 @@ async fn select(connection: &mut SqliteConnection, condition: &str, bound: Strin
 
 /// A row as the array that `insert` and `update` read.
 fn columns(row: &SagaRow) -> Result<serde_json::Value, StoreError> {
-    let fingerprint = String::from_utf8(row.fingerprint.clone()).map_err(StoreError::corrupt)?;
     Ok(serde_json::json!([
         row.id,
         row.key,
-        fingerprint,
+        fingerprint(row)?,
         row.definition,
         row.version,
         row.input,
@@ -137,22 +152,6 @@ fn columns(row: &SagaRow) -> Result<serde_json::Value, StoreError> {
     ]))
 }
 
-/// A value as the JSON text that its column holds.
-fn stored<T: Serialize>(value: Option<&T>) -> Result<Option<String>, StoreError> {
-    value.map(serde_json::to_string).transpose().map_err(StoreError::corrupt)
-}
-
-fn read<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<Option<T>, StoreError> {
-    let text: Option<&str> = row.get(column);
-    text.map(serde_json::from_str).transpose().map_err(StoreError::corrupt)
-}
-
-/// A name that serde gives to a unit variant.
-fn name<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, StoreError> {
-    let text: String = row.get(column);
-    serde_json::from_value(serde_json::Value::String(text)).map_err(StoreError::corrupt)
-}
-
 fn saga(row: &SqliteRow) -> Result<SagaRow, StoreError> {
     Ok(SagaRow {
         id: row.get::<&str, _>(0).parse().map_err(StoreError::corrupt)?,
@@ -161,13 +160,13 @@ fn saga(row: &SqliteRow) -> Result<SagaRow, StoreError> {
         definition: row.get(3),
         version: row.get(4),
         input: row.get(5),
-        status: name(row, 6)?,
-        direction: name(row, 7)?,
-        cause: read(row, 8)?,
-        parked: read(row, 9)?,
-        journal: read(row, 10)?,
+        status: named(row.get(6))?,
+        direction: named(row.get(7))?,
+        cause: parsed(row.get(8))?,
+        parked: parsed(row.get(9))?,
+        journal: parsed(row.get(10))?,
         epoch: row.get(11),
-        attempts: read(row, 12)?.unwrap_or_default(),
+        attempts: parsed(row.get(12))?.unwrap_or_default(),
         drives: row.get(13),
         created: Timestamp::from_micros(row.get(14)),
         updated: Timestamp::from_micros(row.get(15)),
@@ -185,6 +184,12 @@ impl Reader for SqliteReader {
         row.map_err(StoreError::database("reading a saga"))?.as_ref().map(saga).transpose()
     }
 
+    async fn load_all(&self, ids: &[SagaId]) -> Result<Vec<SagaRow>, StoreError> {
+        let sql = AssertSqlSafe(format!("select {COLUMNS} from saga where id in (select value from json_each(?1))"));
+        let rows = sqlx::query(sql).bind(json(ids)?).fetch_all(self.database.readers()).await;
+        rows.map_err(StoreError::database("reading sagas"))?.iter().map(saga).collect()
+    }
+
     async fn find(&self, key: &str) -> Result<Option<SagaRow>, StoreError> {
         let sql = AssertSqlSafe(format!("select {COLUMNS} from saga where key = ?1"));
         let row = sqlx::query(sql).bind(key).fetch_optional(self.database.readers()).await;
@@ -196,19 +201,24 @@ impl Reader for SqliteReader {
             "select {COLUMNS} from saga
               where status not in ('COMPLETED', 'REFUSED', 'COMPENSATED')
                 and (status in ('RUNNING', 'COMPENSATING') and updated <= ?1
-                     or status = 'WAITING' and coalesce(wakeup, 0) <= ?2
-                     or status = 'PARKED' and coalesce(wakeup, 0) <= ?3)
+                     or status = 'PARKED' and wakeup <= ?3
+                     or wakeup <= ?2)
+                and (?7 is null or substr(id, {PARTITION}, 2) in (select value from json_each(?7)))
                 and (created, id) > (?4, ?5)
               order by created, id limit ?6"
         ));
         let (created, id) = query.after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_micros(), id.to_string()));
+        let hex = |partition: Partition| format!("{:02x}", partition.0);
+        let partitions =
+            query.partitions.map(|those| json(those.into_iter().map(hex).collect::<Vec<_>>())).transpose()?;
         let rows = sqlx::query(sql)
-            .bind(query.quiet_since.as_micros())
+            .bind(query.quiet_since.map_or(i64::MIN, Timestamp::as_micros))
             .bind(query.waiting_until.as_micros())
             .bind(query.parked_until.as_micros())
             .bind(created)
             .bind(id)
             .bind(query.limit)
+            .bind(partitions)
             .fetch_all(self.database.readers())
             .await
             .map_err(StoreError::database("reading unfinished sagas"))?;
