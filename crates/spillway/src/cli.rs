@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     commands::{
+        events::EventsCommand,
         fulfilment::{ShipmentCommand, WarehouseCommand},
         order::OrderCommand,
         saga::SagaCommand,
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     /// See what drives the orders
     #[command(subcommand)]
     Saga(SagaCommand),
+    /// See events that could not be delivered, and deliver them again
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// See and fill buyers' wallets
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -88,7 +92,7 @@ pub(crate) enum Command {
     /// See the parcels of orders, and report what carriers do with them
     #[command(subcommand)]
     Shipment(ShipmentCommand),
-    /// Check the invariants over the databases, whether the platform runs or not
+    /// Check the invariants over the databases that the settings name, whether the platform runs or not
     Verify(VerifyArgs),
 }
 
@@ -111,6 +115,9 @@ pub(crate) struct DemoArgs {
     /// End when done, with an exit code that says how it went, instead of staying up for grpcurl
     #[arg(long)]
     pub(crate) exit: bool,
+    /// Play it on a platform that runs already, where the settings say (`peers`); its data stays
+    #[arg(long)]
+    pub(crate) attach: bool,
 }
 
 /// A command line with nothing to run.

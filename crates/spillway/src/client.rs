@@ -1,9 +1,10 @@
 //! The way to a running platform: clients of its services behind the client stack, so that this command retries by the
 //! documented policy, as any caller of the platform should.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use spillway_contracts::{
+    admin::v1::event_service_client::EventServiceClient,
     fulfilment::v1::{
         fulfilment_service_client::FulfilmentServiceClient, warehouse_service_client::WarehouseServiceClient,
     },
@@ -18,12 +19,16 @@ use spillway_runtime::{connect, policies};
 use spillway_types::{Class, Fault, Reason, RequestId};
 use tonic::{Request, Response, Status};
 
-use crate::{config::Settings, output::Failure};
+use crate::{
+    config::{Peers, Settings},
+    output::Failure,
+};
 
 /// A running platform, as the settings say where it is.
 #[derive(Debug)]
 pub(crate) struct Platform {
-    settings: Settings,
+    config: ClientConfig,
+    places: Peers,
     policies: Policies,
     timeout: Option<Duration>,
 }
@@ -34,7 +39,8 @@ pub(crate) struct Peer<C> {
     /// The generated client.
     pub(crate) client: C,
     name: &'static str,
-    address: SocketAddr,
+    /// Where it is, or its replicas are, for people.
+    address: String,
     timeout: Option<Duration>,
 }
 
@@ -43,7 +49,8 @@ pub(crate) struct Peer<C> {
 impl Platform {
     /// The platform of `settings`, asked with `timeout`, or with what `client.deadline` says.
     pub(crate) fn new(settings: Settings, timeout: Option<Duration>) -> Self {
-        Self { settings, policies: policies(), timeout }
+        let places = settings.places();
+        Self { config: settings.client, places, policies: policies(), timeout }
     }
 
     /// How long the person is ready to wait for an answer, if that was said.
@@ -53,48 +60,49 @@ impl Platform {
 
     /// Where orders are placed.
     pub(crate) fn checkout(&self) -> Result<Peer<CheckoutServiceClient<Client>>, Failure> {
-        self.peer("orchestrator", self.settings.orchestrator.listen, CheckoutServiceClient::new)
+        self.peer("orchestrator", &self.places.orchestrator, CheckoutServiceClient::new)
     }
 
     /// What drives them.
     pub(crate) fn sagas(&self) -> Result<Peer<SagaServiceClient<Client>>, Failure> {
-        self.peer("orchestrator", self.settings.orchestrator.listen, SagaServiceClient::new)
+        self.peer("orchestrator", &self.places.orchestrator, SagaServiceClient::new)
     }
 
     /// Where they are kept.
     pub(crate) fn orders(&self) -> Result<Peer<OrderServiceClient<Client>>, Failure> {
-        self.peer("order", self.settings.order.listen, OrderServiceClient::new)
+        self.peer("order", &self.places.order, OrderServiceClient::new)
     }
 
     /// What there is to sell.
     pub(crate) fn inventory(&self) -> Result<Peer<InventoryServiceClient<Client>>, Failure> {
-        self.peer("inventory", self.settings.inventory.listen, InventoryServiceClient::new)
+        self.peer("inventory", &self.places.inventory, InventoryServiceClient::new)
     }
 
     /// What buyers own.
     pub(crate) fn wallets(&self) -> Result<Peer<WalletServiceClient<Client>>, Failure> {
-        self.peer("payment", self.settings.payment.listen, WalletServiceClient::new)
+        self.peer("payment", &self.places.payment, WalletServiceClient::new)
     }
 
     /// What is on its way.
     pub(crate) fn fulfilment(&self) -> Result<Peer<FulfilmentServiceClient<Client>>, Failure> {
-        self.peer("fulfilment", self.settings.fulfilment.listen, FulfilmentServiceClient::new)
+        self.peer("fulfilment", &self.places.fulfilment, FulfilmentServiceClient::new)
     }
 
     /// Where it leaves from.
     pub(crate) fn warehouses(&self) -> Result<Peer<WarehouseServiceClient<Client>>, Failure> {
-        self.peer("fulfilment", self.settings.fulfilment.listen, WarehouseServiceClient::new)
+        self.peer("fulfilment", &self.places.fulfilment, WarehouseServiceClient::new)
     }
 
-    fn peer<C>(
-        &self,
-        name: &'static str,
-        address: SocketAddr,
-        client: impl FnOnce(Client) -> C,
-    ) -> Result<Peer<C>, Failure> {
-        let config: &ClientConfig = &self.settings.client;
-        let connected = connect(&format!("http://{address}"), config, &self.policies, Preset::Edge);
+    /// The processes, as operators ask them: each by itself, since each answers for itself only.
+    pub(crate) fn processes(&self) -> Result<Vec<Peer<EventServiceClient<Client>>>, Failure> {
+        let places = self.places.admin.split(',').map(str::trim).filter(|place| !place.is_empty());
+        places.map(|place| self.peer("admin", place, EventServiceClient::new)).collect()
+    }
+
+    fn peer<C>(&self, name: &'static str, places: &str, client: impl FnOnce(Client) -> C) -> Result<Peer<C>, Failure> {
+        let connected = connect(places, &self.config, &self.policies, Preset::Edge);
         let connected = connected.map_err(|error| Failure::ours("there is no way to the platform", &error))?;
+        let address = places.replace("http://", "").replace(',', " or ");
         Ok(Peer { client: client(connected), name, address, timeout: self.timeout })
     }
 }

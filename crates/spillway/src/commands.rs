@@ -1,6 +1,7 @@
 //! The commands: a file each, with its options, its call and how its answer looks.
 
 pub mod dev;
+pub(crate) mod events;
 pub(crate) mod fulfilment;
 pub(crate) mod order;
 pub(crate) mod saga;
@@ -76,13 +77,14 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Config => {}
         Command::Dev(_) => {
             let _telemetry = logs(&settings)?;
-            dev::run(settings).await.map_err(|error| not_running(&error))?;
+            Box::pin(dev::run(settings)).await.map_err(|error| not_running(&error))?;
         }
         Command::Demo(args) => return demo(settings, &args).await,
-        Command::Verify(_) => return verify::run(&settings.data.dir, output).await,
+        Command::Verify(_) => return verify::run(&settings, output).await,
         Command::Order(command) => order::run(command, &context(settings)).await?,
         Command::Stock(command) => stock::run(command, &context(settings)).await?,
         Command::Saga(command) => saga::run(command, &context(settings)).await?,
+        Command::Events(command) => events::run(command, &context(settings)).await?,
         Command::Wallet(command) => wallet::run(command, &context(settings)).await?,
         Command::Warehouse(command) => fulfilment::warehouses(command, &context(settings)).await?,
         Command::Shipment(command) => fulfilment::shipments(command, &context(settings)).await?,
@@ -92,8 +94,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
 
 async fn demo(settings: Settings, args: &DemoArgs) -> Result<Exit, Failure> {
     let _telemetry = logs(&settings)?;
-    let DemoArgs { buyers, stock, concurrency, exit } = *args;
-    let good = demo::run(settings, Plan { buyers, stock, concurrency, exit }).await;
+    let DemoArgs { buyers, stock, concurrency, exit, attach } = *args;
+    let plan = Plan { buyers, stock, concurrency, exit };
+    let good = if attach { demo::attach(&settings, plan).await } else { Box::pin(demo::run(settings, plan)).await };
     let good = good.map_err(|error| Failure::ours("the demo was not played to its end", &error))?;
     Ok(if good { Exit::Done } else { Exit::Refused })
 }

@@ -1,14 +1,21 @@
 //! Settings of the whole platform in one process: one document, `spillway config` prints it.
 
+mod peers;
+
 use std::path::Path;
 
 use serde::Deserialize;
 use spillway_middleware::ClientConfig;
 use spillway_runtime::{
-    ServerConfig, TelemetryConfig,
+    AdminConfig, ServerConfig, TelemetryConfig,
     config::{self, ConfigErrors, Validate},
-    process::DataConfig,
 };
+use spillway_storage::DataConfig;
+
+pub use peers::Peers;
+
+/// The command's own table with its defaults.
+const PEERS: &str = include_str!("../defaults.toml");
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,10 +25,14 @@ pub struct Settings {
     pub telemetry: TelemetryConfig,
     /// Where the databases are.
     pub data: DataConfig,
+    /// Where operators and scrapers ask.
+    pub admin: AdminConfig,
     /// What each gRPC server takes.
     pub server: ServerConfig,
     /// How services, and this command, call others.
     pub client: ClientConfig,
+    /// Where the command finds the services of a platform that runs already.
+    pub peers: Peers,
     /// The order service.
     pub order: spillway_order::Config,
     /// The inventory service.
@@ -49,8 +60,10 @@ impl Settings {
 impl Validate for Settings {
     fn validate(&self, errors: &mut Vec<String>) {
         self.telemetry.validate("telemetry", errors);
+        self.data.validate("data", errors);
         self.server.validate("server", errors);
         self.client.validate("client", errors);
+        self.peers.validate("peers", errors);
         self.order.validate("order", errors);
         self.inventory.validate("inventory", errors);
         self.payment.validate("payment", errors);
@@ -63,11 +76,13 @@ impl Validate for Settings {
 pub fn defaults() -> String {
     [
         config::DEFAULTS,
+        spillway_storage::config::DEFAULTS,
         spillway_orchestrator::config::DEFAULTS,
         spillway_order::config::DEFAULTS,
         spillway_inventory::config::DEFAULTS,
         spillway_payment::config::DEFAULTS,
         spillway_fulfilment::config::DEFAULTS,
+        PEERS,
     ]
     .concat()
 }

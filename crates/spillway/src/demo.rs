@@ -4,15 +4,15 @@ use std::{fmt, fs, io, io::Write, path::Path, time::Duration};
 
 use hdrhistogram::Histogram;
 use spillway_contracts::orchestrator::v1::{ListSagasRequest, SagaState, saga_service_client::SagaServiceClient};
-use spillway_middleware::{Client, Preset};
+use spillway_middleware::{Client, ClientConfig, Preset};
 use spillway_runtime::{policies, shutdown};
 use tokio::time::Instant;
 
 use crate::{
     commands::dev::banner,
-    config::Settings,
+    config::{Peers, Settings},
     platform::{Platform, PlatformError},
-    verify::{self, VerifyError},
+    verify::{self, Places, VerifyError},
 };
 
 mod crowd;
@@ -57,7 +57,7 @@ pub enum DemoError {
     /// No connection.
     #[error("no connection: {0}")]
     Connect(#[from] tonic::transport::Error),
-    /// An address of our own making is none.
+    /// An address is none.
     #[error(transparent)]
     Address(#[from] spillway_runtime::channel::BadAddress),
     /// The progress bar's template.
@@ -80,40 +80,82 @@ pub enum DemoError {
     Restless(usize),
 }
 
-/// Plays the sale. Says whether everything was as it must be.
+/// Plays the sale on a platform of its own, in this process. Says whether everything was as it must be.
 ///
 /// # Errors
 /// When the demo could not be played to its end.
 pub async fn run(settings: Settings, plan: Plan) -> Result<bool, DemoError> {
     let shutdown = shutdown::on_signal()?;
     let _ours = fresh(&settings.data.dir)?;
-    let (client, data) = (settings.client.clone(), settings.data.dir.clone());
+    let (mut stage, data) = (Stage::at(&settings, plan, seed::HOT.to_owned()), settings.data.dir.clone());
     let platform = Platform::start(settings).await?;
     let addresses = platform.addresses();
-    let connect = |address| spillway_runtime::connect(&format!("http://{address}"), &client, &policies(), Preset::Edge);
-
-    say("Stocking the shelves")?;
-    seed::catalogue(&connect(addresses.inventory)?, plan.stock).await?;
-    say(&format!("Sale: {} buyers for {} units of {}", plan.buyers, plan.stock, seed::HOT))?;
-    let mut doors = Vec::new();
-    for _ in 0..CONNECTIONS {
-        doors.push(connect(addresses.orchestrator)?);
-    }
-    let sale = crowd::buy(doors.clone(), plan.buyers, plan.concurrency).await?;
-    rest(&doors[0]).await?;
-    say("The yardstick: as many bare tonic calls, nothing of ours around them")?;
-    let echo = echo::measure(plan.buyers, plan.concurrency, CONNECTIONS).await?;
-    let report = verify::run(&data).await?;
-    say(&format!("{}\n{report}", Summary { plan, sale: &sale, echo: &echo }))?;
-    let good = report.is_clean() && sale.failed.is_empty() && sale.sold == plan.stock.min(paying(plan.buyers));
-    say(if good { "All is as it must be." } else { "NOT as it must be: see above." })?;
+    stage.orchestrator = format!("http://{}", addresses.orchestrator);
+    stage.inventory = format!("http://{}", addresses.inventory);
+    let good = stage.play().await?;
     if plan.exit {
         platform.stop().await?;
     } else {
-        say(&banner(addresses, &data.display().to_string()))?;
+        say(&banner("embedded", addresses, &data.display().to_string()))?;
         platform.run(shutdown).await?;
     }
     Ok(good)
+}
+
+/// Plays the sale on the platform that runs where `settings` say, with an item of its own: it can be played again. Says
+/// whether everything was as it must be.
+///
+/// # Errors
+/// When the demo could not be played to its end.
+pub async fn attach(settings: &Settings, plan: Plan) -> Result<bool, DemoError> {
+    let hot = format!("{}-{:08X}", seed::HOT, rand::random::<u32>());
+    say(&format!("On the platform that runs, {}:", settings.mode()))?;
+    for (service, peers) in settings.places().named() {
+        say(&format!("  {service:<12} {peers}"))?;
+    }
+    Stage::at(settings, plan, hot).play().await
+}
+
+/// Where the sale takes place.
+struct Stage {
+    plan: Plan,
+    client: ClientConfig,
+    orchestrator: String,
+    inventory: String,
+    databases: Places,
+    /// The item that everybody wants.
+    hot: String,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn at(settings: &Settings, plan: Plan, hot: String) -> Self {
+        let Peers { orchestrator, inventory, .. } = settings.places();
+        let (client, databases) = (settings.client.clone(), Places::of(settings));
+        Self { plan, client, orchestrator, inventory, databases, hot }
+    }
+
+    async fn play(self) -> Result<bool, DemoError> {
+        let Self { plan, hot, .. } = &self;
+        say("Stocking the shelves")?;
+        seed::catalogue(&self.connect(&self.inventory)?, hot, plan.stock).await?;
+        say(&format!("Sale: {} buyers for {} units of {hot}", plan.buyers, plan.stock))?;
+        let doors = (0..CONNECTIONS).map(|_| self.connect(&self.orchestrator)).collect::<Result<Vec<_>, _>>()?;
+        let sale = crowd::buy(&doors, hot, plan.buyers, plan.concurrency).await?;
+        rest(&doors[0]).await?;
+        say("The yardstick: as many bare tonic calls, nothing of ours around them")?;
+        let echo = echo::measure(plan.buyers, plan.concurrency, CONNECTIONS).await?;
+        let report = verify::run_on(self.databases.clone(), &verify::Options::default()).await?;
+        say(&format!("{}\n{report}", Summary { plan: *plan, sale: &sale, echo: &echo }))?;
+        let good = report.is_clean() && sale.failed.is_empty() && sale.sold == plan.stock.min(paying(plan.buyers));
+        say(if good { "All is as it must be." } else { "NOT as it must be: see above." })?;
+        Ok(good)
+    }
+
+    fn connect(&self, peers: &str) -> Result<Client, DemoError> {
+        Ok(spillway_runtime::connect(peers, &self.client, &policies(), Preset::Edge)?)
+    }
 }
 
 /// How many of the crowd have a card that works.

@@ -1,12 +1,11 @@
 //! The platform in one process: five gRPC servers on real ports, a database file each, one event bus between them.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
 use spillway_middleware::Policies;
 use spillway_orchestrator::Links;
-use spillway_runtime::{policies, process};
-use spillway_storage::bus::InProcessBus;
-use spillway_types::SystemClock;
+use spillway_runtime::{Admin, policies, process};
+use spillway_storage::Resources;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +56,7 @@ pub struct Platform {
     addresses: Addresses,
     shutdown: CancellationToken,
     servers: JoinSet<Result<(), PlatformError>>,
+    admin: Admin,
 }
 
 // === impl Platform ===
@@ -86,13 +86,18 @@ impl Platform {
         peers.payment = format!("http://{}", addresses.payment);
         peers.fulfilment = format!("http://{}", addresses.fulfilment);
         let shutdown = CancellationToken::new();
-        let servers = serve(settings, listeners, around, &shutdown).await?;
-        Ok(Self { addresses, shutdown, servers })
+        let (servers, admin) = serve(settings, listeners, around, &shutdown).await?;
+        Ok(Self { addresses, shutdown, servers, admin })
     }
 
     /// Where it listens.
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Where operators and scrapers ask, if they can.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
     }
 
     /// Runs until `shutdown` or until a server fails, then drains and ends.
@@ -136,9 +141,8 @@ struct Listeners {
 
 impl Listeners {
     fn bind(settings: &Settings) -> Result<Self, PlatformError> {
-        let bind = |service, address| {
-            process::listen(address, &settings.data).map_err(|source| PlatformError::Listen { service, source })
-        };
+        let bind =
+            |service, address| process::listen(address).map_err(|source| PlatformError::Listen { service, source });
         Ok(Self {
             orchestrator: bind("orchestrator", settings.orchestrator.listen)?,
             order: bind("order", settings.order.listen)?,
@@ -168,19 +172,16 @@ async fn serve(
     listeners: Listeners,
     around: impl FnOnce(Links) -> Links,
     shutdown: &CancellationToken,
-) -> Result<JoinSet<Result<(), PlatformError>>, PlatformError> {
-    let Settings { data, server, client, order, inventory, payment, fulfilment, orchestrator, .. } = settings;
-    let (policies, clock, bus) = (policies(), Arc::new(SystemClock), Arc::new(InProcessBus::default()));
-    let dir = data.dir.as_path();
-    let order = spillway_order::Service::open(order, dir, bus.clone(), clock.clone()).await.map_err(failed("order"))?;
-    let inventory = spillway_inventory::Service::open(inventory, dir, bus.clone(), clock.clone());
-    let inventory = inventory.await.map_err(failed("inventory"))?;
-    let payment = spillway_payment::Service::open(payment, dir, bus.clone(), clock.clone());
-    let payment = payment.await.map_err(failed("payment"))?;
-    let fulfilment = spillway_fulfilment::Service::open(fulfilment, dir, bus, clock.clone());
-    let fulfilment = fulfilment.await.map_err(failed("fulfilment"))?;
+) -> Result<(JoinSet<Result<(), PlatformError>>, Admin), PlatformError> {
+    let Settings { admin, data, server, client, order, inventory, payment, fulfilment, orchestrator, .. } = settings;
+    let (policies, resources) = (policies(), Resources::embedded(data));
+    let admin = Admin::start(&admin, &server, &resources.bus).await;
+    let order = spillway_order::Service::open(order, &resources).await.map_err(failed("order"))?;
+    let inventory = spillway_inventory::Service::open(inventory, &resources).await.map_err(failed("inventory"))?;
+    let payment = spillway_payment::Service::open(payment, &resources).await.map_err(failed("payment"))?;
+    let fulfilment = spillway_fulfilment::Service::open(fulfilment, &resources).await.map_err(failed("fulfilment"))?;
     let links = around(Links::grpc(&orchestrator, &client, &policies).map_err(failed("orchestrator"))?);
-    let orchestrator = spillway_orchestrator::Service::open(orchestrator, dir, links, clock);
+    let orchestrator = spillway_orchestrator::Service::open(orchestrator, links, &resources);
     let orchestrator = orchestrator.await.map_err(failed("orchestrator"))?;
 
     let mut servers = JoinSet::new();
@@ -198,7 +199,7 @@ async fn serve(
     spawn!(payment, "payment");
     spawn!(fulfilment, "fulfilment");
     spawn!(orchestrator, "orchestrator");
-    Ok(servers)
+    Ok((servers, admin))
 }
 
 /// Names the service that an error came from.

@@ -1,6 +1,5 @@
-//! The invariants, judged over the databases of a data directory: what `spillway verify` prints, what the tests ask at
-//! their end, and what an audit of a running platform asks. It only reads, and works while the platform runs and when it
-//! is stopped.
+//! The invariants, judged over the platform's databases: what `spillway verify` prints, what the tests ask at their end,
+//! and what an audit of a running platform asks. It only reads, and works while the platform runs and when it is stopped.
 //!
 //! | module | judges |
 //! |---|---|
@@ -18,6 +17,10 @@
 //! ago; where something has just ended, that moment is waited for), and what it finds counts only if it is found again:
 //! it looks [`Options::looks`] times at the most, with [`Options::pause`] between, and reports what every look has found.
 //!
+//! Of databases in Postgres it copies snapshots of one moment into such files, and judges those by the same statements;
+//! another look takes new ones. Events come there over a bus that may be away for a while, so one that was published and
+//! not taken is judged only when it has had `STUCK_AFTER` to come.
+//!
 //! A check that had nothing to judge says so: that is no proof.
 
 mod check;
@@ -27,8 +30,10 @@ mod fulfilment;
 mod ledger;
 mod orders;
 mod payments;
+mod places;
 mod report;
 mod sagas;
+mod snapshot;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -36,16 +41,21 @@ mod wallets;
 
 use std::{
     collections::HashSet,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use spillway_types::{Clock, SystemClock, Timestamp};
+use spillway_storage::StoreError;
+use spillway_types::Timestamp;
 
-pub use self::report::{Checked, Report, Totals, Violation};
 use self::{
     check::{Check, Scope},
     database::{Databases, Found},
+};
+pub use self::{
+    places::Places,
+    report::{Checked, Read, Report, Totals, Violation},
 };
 
 /// How long a saga may go without a word before it counts as stuck (invariant I7).
@@ -86,6 +96,36 @@ pub enum VerifyError {
         /// What SQLite says.
         source: sqlx::Error,
     },
+    /// There is no room for copies of what is on servers.
+    #[error("cannot make a temporary directory: {0}")]
+    Scratch(io::Error),
+    /// The files for those copies cannot be made.
+    #[error("cannot make a file to copy a database into: {0}")]
+    Template(Box<StoreError>),
+    /// A server does not let us in.
+    #[error("cannot read {address}: {source}")]
+    Unreachable {
+        /// Which database.
+        address: String,
+        /// Why.
+        source: Box<StoreError>,
+    },
+    /// A server does not let us read.
+    #[error("cannot read {address}: {source}")]
+    Server {
+        /// Which database.
+        address: String,
+        /// What it says.
+        source: sqlx::Error,
+    },
+    /// A database is of another version, or was never migrated.
+    #[error("{address} has no {what}: start the services once, or run them with --migrate")]
+    Lacks {
+        /// Which database.
+        address: String,
+        /// Table and column.
+        what: String,
+    },
     /// A statement failed: the files are of another version, or damaged.
     #[error("cannot judge \"{what}\": {source}")]
     Statement {
@@ -103,7 +143,7 @@ struct Finding {
     found: Found,
 }
 
-/// Judges the databases in `data`.
+/// Judges the files in `data`.
 ///
 /// # Errors
 /// When there are none, or they cannot be read. A violation is no error but part of the report.
@@ -111,16 +151,24 @@ pub async fn run(data: &Path) -> Result<Report, VerifyError> {
     run_with(data, &Options::default()).await
 }
 
-/// Judges the databases in `data`, as patiently as `options` say.
+/// Judges the files in `data`, as patiently as `options` say.
 ///
 /// # Errors
 /// As [`run`]'s.
 pub async fn run_with(data: &Path, options: &Options) -> Result<Report, VerifyError> {
-    let mut databases = Databases::open(data).await?;
+    run_on(Places::in_directory(data), options).await
+}
+
+/// Judges the databases at `places`, as patiently as `options` say.
+///
+/// # Errors
+/// As [`run`]'s.
+pub async fn run_on(places: Places, options: &Options) -> Result<Report, VerifyError> {
+    let mut databases = Databases::open(places).await?;
     let soundness = databases.soundness(options.rows_max).await?;
     let is_sound = soundness.is_clean();
     let mut report = Report { checks: vec![soundness], ..Report::default() };
-    match judge(&mut databases, options, &mut report).await {
+    match judge(databases, options, &mut report).await {
         // What is damaged cannot always be read; that it is damaged is the finding.
         Err(error) if !is_sound => report.notes.push(format!("the rest was not judged: {error}")),
         judged => judged?,
@@ -129,32 +177,52 @@ pub async fn run_with(data: &Path, options: &Options) -> Result<Report, VerifyEr
 }
 
 /// Makes every check, looking again where it takes that.
-async fn judge(databases: &mut Databases, options: &Options, report: &mut Report) -> Result<(), VerifyError> {
-    databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
+async fn judge(mut databases: Databases, options: &Options, report: &mut Report) -> Result<(), VerifyError> {
+    databases.set_moment(&Moment::of(&databases, options)).await?;
     if databases.count("sagas that ended just now", JUST_NOW).await? > 0 {
         // What ended a moment before we were called is to be judged, too.
-        tokio::time::sleep(options.quiet).await;
-        databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
+        databases = look_again(databases, options.quiet, options).await?;
     }
     let mut findings = Vec::new();
     for check in all() {
-        findings.push(Finding::first(databases, check, options).await?);
+        findings.push(Finding::first(&mut databases, check, options).await?);
     }
+    // What is told of was seen by the first look; the others only confirm.
+    report.read = databases.copied().iter().map(Read::from).collect();
+    report.notes = survey::notes(&mut databases, options.rows_max).await?;
+    report.totals = survey::totals(&mut databases).await?;
     for _ in 1..options.looks {
         if !findings.iter().any(Finding::is_doubtful) {
             break;
         }
-        tokio::time::sleep(options.pause).await;
-        databases.set_moment(&Moment::at(SystemClock.now(), options)).await?;
+        databases = look_again(databases, options.pause, options).await?;
         for finding in findings.iter_mut().filter(|finding| finding.is_doubtful()) {
             let again = databases.find(finding.check, Some(&finding.found.subjects), options.rows_max).await?;
             finding.found = again;
         }
     }
     report.checks.extend(findings.into_iter().map(Checked::from));
-    report.notes = survey::notes(databases, options.rows_max).await?;
-    report.totals = survey::totals(databases).await?;
     Ok(())
+}
+
+/// The databases as they are after `pause`.
+async fn look_again(databases: Databases, pause: Duration, options: &Options) -> Result<Databases, VerifyError> {
+    tokio::time::sleep(pause).await;
+    let mut databases = databases.again().await?;
+    databases.set_moment(&Moment::of(&databases, options)).await?;
+    Ok(databases)
+}
+
+/// Whether any statement looks at a table: the rest need not be copied.
+fn mentioned(schema: &str, table: &str) -> bool {
+    let name = format!("{schema}.{table}");
+    let in_statement = |sql: &str| {
+        let goes_on = |at: usize| sql[at..].starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+        sql.match_indices(&name).any(|(at, found)| !goes_on(at + found.len()))
+    };
+    let of_checks = all().into_iter().flat_map(|check| [check.count, check.violations]);
+    let others = [JUST_NOW, database::SCRATCH].into_iter().chain(survey::statements());
+    of_checks.chain(others).any(in_statement)
 }
 
 /// Every check, by the number of its invariant.
@@ -177,6 +245,8 @@ fn all() -> Vec<&'static Check> {
 struct Moment {
     /// What changed later is not at rest.
     quiet_since: Timestamp,
+    /// Of what was published later, not everybody has heard yet.
+    told_since: Timestamp,
     /// A saga that wrote nothing since then is stuck.
     stuck_since: Timestamp,
     /// What happened since then must have its idempotency record.
@@ -186,12 +256,20 @@ struct Moment {
 // === impl Moment ===
 
 impl Moment {
-    fn at(now: Timestamp, options: &Options) -> Self {
+    fn of(databases: &Databases, options: &Options) -> Self {
+        let now = databases.now();
         let ago = |time: Duration| {
             let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
             Timestamp::from_micros(now.as_micros().saturating_sub(micros))
         };
-        Self { quiet_since: ago(options.quiet), stuck_since: ago(STUCK_AFTER), kept_since: ago(RECORDS_KEPT) }
+        // In one process what is published was taken; between processes it is on its way for a while.
+        let told = if databases.copied().is_empty() { options.quiet } else { STUCK_AFTER };
+        Self {
+            quiet_since: ago(options.quiet),
+            told_since: ago(told),
+            stuck_since: ago(STUCK_AFTER),
+            kept_since: ago(RECORDS_KEPT),
+        }
     }
 }
 

@@ -51,6 +51,9 @@ fn what_cannot_be_understood_exits_with_64_and_help_with_0() {
         "spillway order place --buyer ada --line TEE=many",
         "spillway stock adjust TEE --by 1.5 --reason x",
         "spillway --json order list --state lost",
+        "spillway events replay",
+        "spillway events replay --all",
+        "spillway events replay first --consumer order.shipments",
     ] {
         let Idle::Wrong(why) = parse(line) else { panic!("{line} is understood") };
         assert_eq!(Failure::arguments(&why).exit(), Exit::Usage, "{line}");

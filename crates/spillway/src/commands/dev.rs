@@ -27,15 +27,16 @@ pub enum DevError {
 pub async fn run(settings: Settings) -> Result<(), DevError> {
     let shutdown = shutdown::on_signal()?;
     let data = settings.data.dir.display().to_string();
+    let mode = settings.mode();
     let platform = Platform::start(settings).await?;
-    write!(io::stdout().lock(), "{}", banner(platform.addresses(), &data))?;
+    write!(io::stdout().lock(), "{}", banner(mode, platform.addresses(), &data))?;
     Ok(platform.run(shutdown).await?)
 }
 
 /// Where everything is, for people and for those who wait for the platform to be there.
-pub(crate) fn banner(addresses: Addresses, data: &str) -> String {
+pub(crate) fn banner(mode: &str, addresses: Addresses, data: &str) -> String {
     format!(
-        "spillway is up; data in {data}\n\
+        "spillway is up, {mode}; data in {data}\n\
          \x20 checkout, sagas       {}\n\
          \x20 orders                {}\n\
          \x20 stock                 {}\n\

@@ -23,7 +23,7 @@ use spillway_middleware::{Client, status::to_fault};
 use spillway_types::{Class, Reason, RequestId};
 use tokio::time::Instant;
 
-use super::{DemoError, seed::HOT};
+use super::DemoError;
 
 /// How often a buyer asks again when the outcome is not known, and how long it waits in between.
 const ASKS_MAX: u32 = 50;
@@ -51,8 +51,8 @@ enum Fate {
     Failed(Reason),
 }
 
-/// Lets `buyers` buyers go for it, `concurrency` at a time.
-pub(crate) async fn buy(checkout: Vec<Client>, buyers: u32, concurrency: u32) -> Result<Sale, DemoError> {
+/// Lets `buyers` buyers go for the item `hot`, `concurrency` at a time.
+pub(crate) async fn buy(checkout: &[Client], hot: &str, buyers: u32, concurrency: u32) -> Result<Sale, DemoError> {
     let bar = ProgressBar::new(buyers.into()).with_style(
         ProgressStyle::with_template("  {bar:32} {pos:>6}/{len} buyers  {per_sec:>10}  {msg}")?.progress_chars("=> "),
     );
@@ -69,7 +69,7 @@ pub(crate) async fn buy(checkout: Vec<Client>, buyers: u32, concurrency: u32) ->
     let crowd: Vec<_> = (0..concurrency.max(1))
         .zip(checkout.iter().cycle().cloned())
         .map(|(_, channel)| {
-            let (next, sale, bar) = (Arc::clone(&next), Arc::clone(&sale), bar.clone());
+            let (next, sale, bar, hot) = (Arc::clone(&next), Arc::clone(&sale), bar.clone(), hot.to_owned());
             tokio::spawn(async move {
                 let mut client = CheckoutServiceClient::new(channel);
                 loop {
@@ -78,7 +78,7 @@ pub(crate) async fn buy(checkout: Vec<Client>, buyers: u32, concurrency: u32) ->
                         return;
                     }
                     let asked = Instant::now();
-                    let fate = place(&mut client, buyer).await;
+                    let fate = place(&mut client, order(&hot, buyer)).await;
                     let mut sale = sale.lock().unwrap_or_else(PoisonError::into_inner);
                     sale.note(&fate, asked.elapsed());
                     bar.inc(1);
@@ -96,8 +96,7 @@ pub(crate) async fn buy(checkout: Vec<Client>, buyers: u32, concurrency: u32) ->
     Ok(sale)
 }
 
-async fn place(client: &mut CheckoutServiceClient<Client>, buyer: u32) -> Fate {
-    let mut request = order(buyer);
+async fn place(client: &mut CheckoutServiceClient<Client>, mut request: PlaceOrderRequest) -> Fate {
     for _ in 0..ASKS_MAX {
         match client.place_order(request.clone()).await {
             Ok(answer) => match answer.into_inner().outcome() {
@@ -142,12 +141,12 @@ pub(crate) const fn pays(buyer: u32) -> bool {
     buyer % 50 != 7
 }
 
-fn order(buyer: u32) -> PlaceOrderRequest {
+fn order(hot: &str, buyer: u32) -> PlaceOrderRequest {
     let instrument = if pays(buyer) { "sandbox:approved" } else { "sandbox:declined" };
     PlaceOrderRequest {
         request_id: RequestId::random().to_string(),
         buyer_id: format!("buyer-{buyer}"),
-        lines: vec![Line { sku: HOT.to_owned(), quantity: 1 }],
+        lines: vec![Line { sku: hot.to_owned(), quantity: 1 }],
         payment_method: Some(PaymentMethod { instrument: instrument.to_owned() }),
         shipping_address: Some(Address { region: "EU".to_owned(), ..Address::default() }),
         ..PlaceOrderRequest::default()

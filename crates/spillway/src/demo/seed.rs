@@ -4,12 +4,12 @@ use spillway_contracts::{
     convert::to_money,
     inventory::v1::{CreateItemRequest, inventory_service_client::InventoryServiceClient},
 };
-use spillway_middleware::Client;
-use spillway_types::{Money, RequestId, Sku};
+use spillway_middleware::{Client, status::to_fault};
+use spillway_types::{Money, Reason, RequestId, Sku};
 
 use super::DemoError;
 
-/// The item that everybody wants.
+/// The item that everybody wants, where nobody has bought any yet.
 pub(crate) const HOT: &str = "SNEAKER-RED-42";
 
 /// Ordinary items: SKU, title, price in cents, units.
@@ -21,11 +21,11 @@ const CATALOGUE: [(&str, &str, i64, i64); 5] = [
     ("BAG-GYM", "Gym bag", 3_500, 120),
 ];
 
-/// Puts the catalogue and `stock` units of [`HOT`] into inventory.
-pub(crate) async fn catalogue(inventory: &Client, stock: u32) -> Result<(), DemoError> {
+/// Puts the catalogue and `stock` units of `hot` into inventory. Ordinary items may be there from an earlier sale.
+pub(crate) async fn catalogue(inventory: &Client, hot: &str, stock: u32) -> Result<(), DemoError> {
     let mut inventory = InventoryServiceClient::new(inventory.clone());
-    let hot = (HOT, "Sneaker, red, 42, limited", 12_900, i64::from(stock));
-    for (sku, title, cents, on_hand) in CATALOGUE.into_iter().chain([hot]) {
+    let wanted = (hot, "Sneaker, red, 42, limited", 12_900, i64::from(stock));
+    for (sku, title, cents, on_hand) in CATALOGUE.into_iter().chain([wanted]) {
         let price = Money::new(cents, "EUR".parse()?);
         let request = CreateItemRequest {
             request_id: RequestId::random().to_string(),
@@ -34,7 +34,10 @@ pub(crate) async fn catalogue(inventory: &Client, stock: u32) -> Result<(), Demo
             price: Some(to_money(price)),
             on_hand,
         };
-        inventory.create_item(request).await?;
+        match inventory.create_item(request).await {
+            Err(status) if sku != hot && to_fault(&status).reason == Reason::AlreadyExists => {}
+            created => drop(created?),
+        }
     }
     Ok(())
 }

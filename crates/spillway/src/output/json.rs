@@ -6,7 +6,7 @@ use std::{fmt, sync::LazyLock};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Serializer;
-use spillway_contracts::{FILE_DESCRIPTOR_SET, fulfilment, inventory, orchestrator, order, payment};
+use spillway_contracts::{FILE_DESCRIPTOR_SET, admin, fulfilment, inventory, orchestrator, order, payment};
 
 use super::Failure;
 
@@ -44,6 +44,7 @@ macro_rules! answers {
 }
 
 answers! {
+    admin { ListDeadLettersResponse, ReplayDeadLettersResponse }
     orchestrator {
         PlaceOrderResponse, CancelOrderResponse, LookupOrderResponse, GetSagaResponse, ListSagasResponse,
     }

@@ -122,10 +122,10 @@ fn an_answer_has_the_names_of_the_protos() {
     let expected = [
         r#"{"order":{"order_id":"o-1","tenant_id":"","buyer_id":"","state":"ORDER_STATE_AWAITING_PAYMENT","version":2,"#,
         &format!(
-            r#""price":{{"lines":[],"total":{money}}},"cancel_reason":"","create_time":"2026-11-20T23:59:59Z"}}}}"#
+            r#""price":{{"lines":[],"total":{money}}},"cancel_reason":"","create_time":"2026-11-20T23:59:59Z"}},"stale":false}}"#
         ),
     ];
-    let answer = GetOrderResponse { order: Some(order) };
+    let answer = GetOrderResponse { order: Some(order), stale: false };
     assert_eq!(json::of(&answer, Lines::One).unwrap(), expected.concat());
     assert!(json::of(&answer, Lines::Many).unwrap().starts_with("{\n  \"order\": {\n    \"order_id\": \"o-1\",\n"));
 }

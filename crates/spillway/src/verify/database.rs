@@ -1,36 +1,36 @@
-//! The services' files, opened together for reading, and what the checks' statements find there beside them.
+//! The services' databases, opened together for reading, and what the checks' statements find there beside them.
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use futures_util::TryStreamExt;
 use serde_json::Value;
+use spillway_storage::database::DatabaseUrl;
+use spillway_types::{Clock, SystemClock, Timestamp};
 use sqlx::{
     AssertSqlSafe, Column, ConnectOptions, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
-use super::{Checked, Moment, Suspects, VerifyError, Violation, check::Check, fulfilment, ledger, orders, payments};
+use super::{
+    Checked, Moment, Suspects, VerifyError, Violation,
+    check::Check,
+    fulfilment, ledger, orders, payments,
+    places::{Place, Places, SANDBOX},
+    snapshot::{Copied, Snapshot},
+};
 
-/// Each service's file, and the schema that statements know it by.
-const FILES: [(&str, &str); 5] = [
-    ("inventory", spillway_inventory::DATABASE),
-    ("orders", spillway_order::DATABASE),
-    ("payment", spillway_payment::DATABASE),
-    ("fulfilment", spillway_fulfilment::DATABASE),
-    ("orchestrator", spillway_orchestrator::DATABASE),
-];
-/// The sandbox provider's, which a platform with another provider does not have.
-const SANDBOX: (&str, &str) = ("sandbox", spillway_payment::SANDBOX_DATABASE);
 /// What the first of all checks says.
 const SOUND: &str = "files are sound: pages, trees, types, nothing missing";
+/// What it says where there is a server, which minds its own pages.
+const SOUND_SERVED: &str = "databases are sound: indexes and constraints hold";
 /// How long a statement waits for a file that is just being recovered.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all statements share. Temporary: nothing of it is in any file.
-const SCRATCH: &str = "
+pub(super) const SCRATCH: &str = "
     pragma temp_store = memory;
     create temp table moment (
-        quiet_since integer not null, stuck_since integer not null, kept_since integer not null
+        quiet_since integer not null, told_since integer not null, stuck_since integer not null, kept_since integer not null
     );
     create temp table order_move (from_state text, name text not null, role text not null, to_state text not null);
     create temp table state_move (kind text not null, from_state text, to_state text not null);
@@ -46,11 +46,15 @@ const SCRATCH: &str = "
          where definition = 'place_order' and updated <= (select quiet_since from moment);
 ";
 
-/// The files, opened together.
+/// The databases, opened together: the files themselves, and copies of what is on servers.
 #[derive(Debug)]
 pub(super) struct Databases {
     connection: SqliteConnection,
-    schemas: Vec<(&'static str, &'static str)>,
+    places: Places,
+    /// Those that there are, and their files.
+    files: Vec<(Place, PathBuf)>,
+    /// Keeps the copies, while there are any.
+    snapshot: Option<Snapshot>,
 }
 
 /// What a look has found.
@@ -67,34 +71,50 @@ pub(super) struct Found {
 // === impl Databases ===
 
 impl Databases {
-    /// Opens the files in `data`.
-    pub(super) async fn open(data: &Path) -> Result<Self, VerifyError> {
-        let mut schemas = FILES.to_vec();
-        if data.join(SANDBOX.1).exists() {
-            schemas.push(SANDBOX);
+    /// Opens the files, and copies what is on servers.
+    pub(super) async fn open(places: Places) -> Result<Self, VerifyError> {
+        let snapshot = if places.any_served() { Some(Snapshot::take(&places).await?) } else { None };
+        let mut files = Vec::new();
+        for place in &places.all {
+            let copied = snapshot.as_ref().and_then(|snapshot| snapshot.file(place));
+            let file = match (copied, &place.url) {
+                (Some(copied), _) => copied,
+                (None, DatabaseUrl::Sqlite(_)) => place.url.file(&places.data, place.tables),
+                (None, DatabaseUrl::Postgres(_)) => continue,
+            };
+            if file.exists() {
+                files.push((place.clone(), file));
+            } else if !place.optional {
+                return Err(VerifyError::Missing(file));
+            }
         }
-        if let Some((_, file)) = schemas.iter().find(|(_, file)| !data.join(file).exists()) {
-            return Err(VerifyError::Missing(data.join(file)));
-        }
-        // What is attached to a connection that only reads is only read, too; so one of the files comes first.
-        let first = data.join(FILES[0].1);
-        let connection = SqliteConnectOptions::new()
-            .filename(&first)
-            .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging()
-            .connect()
-            .await
-            .map_err(|source| VerifyError::Open { path: first, source })?;
-        let mut databases = Self { connection, schemas };
-        databases.attach(data).await?;
+        let connection = connect(&files).await?;
+        let mut databases = Self { connection, places, files, snapshot };
+        databases.attach().await?;
         databases.prepare().await?;
         Ok(databases)
     }
 
-    async fn attach(&mut self, data: &Path) -> Result<(), VerifyError> {
-        for (schema, file) in &self.schemas {
-            let path = data.join(file);
+    /// Opens them once more where they are copies, which stay as they are however long one waits.
+    pub(super) async fn again(self) -> Result<Self, VerifyError> {
+        match self.snapshot {
+            Some(_) => Self::open(self.places).await,
+            None => Ok(self),
+        }
+    }
+
+    /// The present, as far as they know of it.
+    pub(super) fn now(&self) -> Timestamp {
+        self.snapshot.as_ref().and_then(Snapshot::as_of).unwrap_or_else(|| SystemClock.now())
+    }
+
+    /// What was copied, and from where.
+    pub(super) fn copied(&self) -> &[Copied] {
+        self.snapshot.as_ref().map_or(&[], Snapshot::databases)
+    }
+
+    async fn attach(&mut self) -> Result<(), VerifyError> {
+        for (Place { schema, .. }, path) in &self.files {
             let name = path.to_str().ok_or_else(|| VerifyError::Path(path.clone()))?;
             sqlx::query(AssertSqlSafe(format!("attach database ?1 as {schema}")))
                 .bind(name)
@@ -121,15 +141,16 @@ impl Databases {
 
     /// Whether the sandbox provider's file is among them.
     pub(super) fn has_provider(&self) -> bool {
-        self.schemas.contains(&SANDBOX)
+        self.files.iter().any(|(place, _)| place.schema == SANDBOX)
     }
 
     /// Says what moments the next statements compare with.
     pub(super) async fn set_moment(&mut self, moment: &Moment) -> Result<(), VerifyError> {
         let failed = |source| VerifyError::Statement { what: "the present moment", source };
         sqlx::query("delete from moment").execute(&mut self.connection).await.map_err(failed)?;
-        sqlx::query("insert into moment values (?1, ?2, ?3)")
+        sqlx::query("insert into moment values (?1, ?2, ?3, ?4)")
             .bind(moment.quiet_since.as_micros())
+            .bind(moment.told_since.as_micros())
             .bind(moment.stuck_since.as_micros())
             .bind(moment.kept_since.as_micros())
             .execute(&mut self.connection)
@@ -138,28 +159,39 @@ impl Databases {
             .map_err(failed)
     }
 
-    /// Asks SQLite whether the files are sound in themselves. It does not repeat what the schemas' `check` constraints
-    /// say, since a connection that only reads does not know of them; the checks below judge more than those.
+    /// Asks SQLite whether the files are sound in themselves, and servers whether their schemas are. SQLite does not repeat
+    /// what the schemas' `check` constraints say, since a connection that only reads does not know of them; the checks
+    /// below judge more than those.
     pub(super) async fn soundness(&mut self, rows_max: usize) -> Result<Checked, VerifyError> {
         let (mut violations, mut violated) = (Vec::new(), 0);
-        for (schema, file) in self.schemas.clone() {
-            let sql = AssertSqlSafe(format!("pragma {schema}.quick_check"));
-            let problems = match sqlx::query(sql).fetch_all(&mut self.connection).await {
-                Ok(rows) => rows.iter().map(|row| row.get::<String, _>(0)).collect(),
-                Err(sqlx::Error::Database(error)) => vec![error.message().to_owned()],
-                Err(source) => return Err(VerifyError::Statement { what: SOUND, source }),
+        for (place, _) in self.files.clone() {
+            let copied = self.snapshot.as_ref().and_then(|snapshot| snapshot.of(&place));
+            let (what, name, problems) = match copied {
+                Some(copied) => ("database", copied.address.clone(), copied.unsound.clone()),
+                None => ("file", place.tables.file.to_owned(), self.quick_check(place.schema).await?),
             };
-            for problem in problems.into_iter().filter(|problem| problem != "ok") {
+            for problem in problems {
                 violated += 1;
                 if violations.len() < rows_max {
-                    let columns = [("file", file.to_owned()), ("problem", problem)];
+                    let columns = [(what, name.clone()), ("problem", problem)];
                     let columns = columns.map(|(name, text)| (name.to_owned(), Value::String(text)));
                     violations.push(Violation(columns.to_vec()));
                 }
             }
         }
-        let looked_at = u64::try_from(self.schemas.len()).unwrap_or(u64::MAX);
-        Ok(Checked { id: "files", name: "files", title: SOUND, about: "files", looked_at, violated, violations })
+        let looked_at = u64::try_from(self.files.len()).unwrap_or(u64::MAX);
+        let (title, about) = if self.snapshot.is_some() { (SOUND_SERVED, "databases") } else { (SOUND, "files") };
+        Ok(Checked { id: "files", name: "files", title, about, looked_at, violated, violations })
+    }
+
+    async fn quick_check(&mut self, schema: &str) -> Result<Vec<String>, VerifyError> {
+        let sql = AssertSqlSafe(format!("pragma {schema}.quick_check"));
+        let problems: Vec<String> = match sqlx::query_scalar(sql).fetch_all(&mut self.connection).await {
+            Ok(problems) => problems,
+            Err(sqlx::Error::Database(error)) => vec![error.message().to_owned()],
+            Err(source) => return Err(VerifyError::Statement { what: SOUND, source }),
+        };
+        Ok(problems.into_iter().filter(|problem| problem != "ok").collect())
     }
 
     /// The one number that a statement gives.
@@ -198,6 +230,19 @@ impl Databases {
         }
         Ok(found)
     }
+}
+
+/// What is attached to a connection that only reads is only read, too; so one of the files comes first.
+async fn connect(files: &[(Place, PathBuf)]) -> Result<SqliteConnection, VerifyError> {
+    let first = files.first().map(|(_, path)| path.clone()).unwrap_or_default();
+    SqliteConnectOptions::new()
+        .filename(&first)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(|source| VerifyError::Open { path: first, source })
 }
 
 fn violation(row: &SqliteRow) -> Violation {

@@ -12,10 +12,10 @@ pub(super) const CHECKS: &[Check] = &[
         count: "select count(*) from fulfilment.outbox
                  where topic = 'fulfilment.shipments' and published_at <= (select quiet_since from moment)
                    and payload ->> 'order_state' in ('DISPATCHED', 'HANDED_OVER', 'DELIVERED')",
-        // Orders take the news that can move them; the rest they may pass over.
+        // Orders take the news that can move them; the rest they may pass over. What is put aside waits for somebody.
         violations: "
             with news as (
-                select event_id, key, payload ->> 'order_state' as said
+                select event_id, key, payload ->> 'order_state' as said, published_at
                   from fulfilment.outbox
                  where topic = 'fulfilment.shipments' and published_at <= (select quiet_since from moment)
                    and payload ->> 'order_state' in ('DISPATCHED', 'HANDED_OVER', 'DELIVERED')
@@ -25,7 +25,9 @@ pub(super) const CHECKS: &[Check] = &[
             )
             select n.event_id, n.key as order_id, n.said, coalesce(t.times, 0) as taken
               from news n left join taken t on t.event_id = n.event_id
-             where coalesce(t.times, 0) <> 1
+             where t.times > 1
+                or t.times is null and n.published_at <= (select told_since from moment)
+                   and n.event_id not in (select event_id from orders.dead_letter where consumer = 'order.shipments')
             union all
             select event_id, null, 'nobody said it', 1
               from orders.inbox
@@ -45,7 +47,8 @@ pub(super) const CHECKS: &[Check] = &[
                 select key as order_id, max(case payload ->> 'order_state' when 'DISPATCHED' then 1
                                             when 'HANDED_OVER' then 2 when 'DELIVERED' then 3 else 0 end) as progress
                   from fulfilment.outbox
-                 where topic = 'fulfilment.shipments' and published_at <= (select quiet_since from moment)
+                 where topic = 'fulfilment.shipments' and published_at <= (select told_since from moment)
+                   and event_id not in (select event_id from orders.dead_letter where consumer = 'order.shipments')
                  group by key
             )
             select o.order_id, o.state, s.progress as news_of_step

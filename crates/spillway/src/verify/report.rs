@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
-use spillway_types::Money;
+use spillway_types::{Money, Timestamp};
+
+use super::snapshot::Copied;
 
 /// What a look at the databases has found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -13,6 +15,9 @@ pub struct Report {
     pub checks: Vec<Checked>,
     /// What is no violation, but worth knowing.
     pub notes: Vec<String>,
+    /// The databases on servers that were read; none where the platform keeps files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<Read>,
     /// What there is.
     pub totals: Totals,
 }
@@ -34,6 +39,17 @@ pub struct Checked {
     pub violated: u64,
     /// The first of those rows.
     pub violations: Vec<Violation>,
+}
+
+/// A database on a server, of which a snapshot was judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Where it is.
+    pub address: String,
+    /// The moment of the snapshot, by the clock of the server.
+    pub as_of: Timestamp,
+    /// How many rows were read.
+    pub rows: u64,
 }
 
 /// A row that should not be: names and values of its columns, in their order.
@@ -74,6 +90,9 @@ impl fmt::Display for Report {
         for check in &self.checks {
             writeln!(f, "{check}")?;
         }
+        for Read { address, as_of, rows } in &self.read {
+            writeln!(f, "read   {rows} rows of {address} as of {as_of}")?;
+        }
         for note in &self.notes {
             writeln!(f, "note   {note}")?;
         }
@@ -83,6 +102,14 @@ impl fmt::Display for Report {
             0 => write!(f, "{} checks, no violation", self.checks.len()),
             _ => write!(f, "{} checks, {broken} VIOLATED", self.checks.len()),
         }
+    }
+}
+
+// === impl Read ===
+
+impl From<&Copied> for Read {
+    fn from(copied: &Copied) -> Self {
+        Self { address: copied.address.clone(), as_of: copied.as_of, rows: copied.rows }
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::{Totals, VerifyError, database::Databases};
 
 /// Things that are counted, and what is said when there are any.
-const COUNTED: [(&str, &str); 5] = [
+const COUNTED: [(&str, &str); 7] = [
     (
         "sagas are under way or ended just now; what they touch was not compared across files",
         "select count(*) from orchestrator.saga
@@ -26,6 +26,17 @@ const COUNTED: [(&str, &str); 5] = [
     (
         "shipment plans belong to no saga: somebody called PlanShipments directly",
         "select count(*) from fulfilment.shipment_plan where order_id not in (select id from orchestrator.saga)",
+    ),
+    (
+        "pieces of news are dead letters, or wait behind one: `orders` has to be told to take them up again",
+        "select count(*) from orders.dead_letter",
+    ),
+    (
+        "pieces of news were published lately and are still on their way",
+        "select count(*) from fulfilment.outbox
+          where topic = 'fulfilment.shipments' and published_at > (select told_since from moment)
+            and payload ->> 'order_state' in ('DISPATCHED', 'HANDED_OVER', 'DELIVERED')
+            and event_id not in (select event_id from orders.inbox where consumer = 'order.shipments')",
     ),
 ];
 
@@ -47,6 +58,16 @@ const CAPTURED: &str = "
       from payment.payment
      where state in ('CAPTURED', 'PARTIALLY_REFUNDED', 'REFUNDED')
      group by currency order by currency";
+
+const ORDERS: &str = "select state, count(*) from orders.orders group by state";
+const SAGAS: &str = "select status, count(*) from orchestrator.saga group by status";
+const SOLD: &str = "select coalesce(sum(confirmed), 0) from inventory.reservation_line";
+
+/// Every statement here.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    let counted = COUNTED.into_iter().map(|(_, sql)| sql);
+    counted.chain([PARKED, UNPUBLISHED, CAPTURED, ORDERS, SAGAS, SOLD])
+}
 
 /// What is worth knowing.
 pub(super) async fn notes(databases: &mut Databases, rows_max: usize) -> Result<Vec<String>, VerifyError> {
@@ -83,13 +104,10 @@ pub(super) async fn notes(databases: &mut Databases, rows_max: usize) -> Result<
 
 /// What there is.
 pub(super) async fn totals(databases: &mut Databases) -> Result<Totals, VerifyError> {
-    let orders = "select state, count(*) from orders.orders group by state";
-    let sagas = "select status, count(*) from orchestrator.saga group by status";
-    let sold = "select coalesce(sum(confirmed), 0) from inventory.reservation_line";
     let mut totals = Totals {
-        orders: counts(databases, "orders by state", orders).await?,
-        sagas: counts(databases, "sagas by status", sagas).await?,
-        units_sold: databases.count("units sold", sold).await?,
+        orders: counts(databases, "orders by state", ORDERS).await?,
+        sagas: counts(databases, "sagas by status", SAGAS).await?,
+        units_sold: databases.count("units sold", SOLD).await?,
         ..Totals::default()
     };
     for row in databases.rows("money captured", CAPTURED).await? {

@@ -15,6 +15,7 @@ use self::shop::{Ids, Shop, euros};
 use super::*;
 
 mod damage;
+mod served;
 mod shop;
 
 /// What is at rest stays so here: one look is enough.
@@ -51,7 +52,7 @@ async fn execute(data: &Path, file: &str, sql: &str) {
 async fn kept_shop() -> (TempDir, Ids) {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path();
-    let shop = Shop::open(data).await;
+    let shop = Shop::open(&Places::in_directory(data)).await;
     let ids = shop.trade().await;
     shop.follow(news(data).await).await;
     drop(shop);
@@ -185,7 +186,7 @@ async fn what_the_next_look_does_not_find_again_was_no_violation() {
 #[tokio::test]
 async fn a_shop_that_is_open_can_be_judged() {
     let directory = tempfile::tempdir().unwrap();
-    let shop = Shop::open(directory.path()).await;
+    let shop = Shop::open(&Places::in_directory(directory.path())).await;
     let empty = run_with(directory.path(), &ONE_LOOK).await.unwrap();
     assert!(empty.is_clean(), "{empty}");
     assert!(empty.to_string().contains("nothing to judge: no items"), "{empty}");

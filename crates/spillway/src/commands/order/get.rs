@@ -6,6 +6,9 @@ use spillway_contracts::order::v1::GetOrderRequest;
 use super::show_order;
 use crate::{commands::Context, output::Failure};
 
+/// Said of an answer that did not come from the database.
+const STALE: &str = "The database does not answer: so the order stood some moment of the last 30 seconds. Ask again.";
+
 /// Options of `order get`.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
@@ -22,6 +25,9 @@ impl Get {
         let request = orders.ask(GetOrderRequest { order_id: self.order });
         let got = orders.client.get_order(request).await;
         let answer = orders.answer("the order cannot be shown", got)?;
-        context.output.answer(&answer, |answer| show_order(&answer.order.clone().unwrap_or_default()))
+        context.output.answer(&answer, |answer| {
+            let order = show_order(&answer.order.clone().unwrap_or_default());
+            if answer.stale { format!("{STALE}\n{order}") } else { order }
+        })
     }
 }

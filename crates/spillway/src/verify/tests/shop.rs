@@ -1,6 +1,6 @@
-//! A small data directory in which all is as it must be, written by the services' own stores.
+//! A small shop in which all is as it must be, written by the services' own stores.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use spillway_fulfilment::{
     domain::{
@@ -18,7 +18,7 @@ use spillway_inventory::{
 };
 use spillway_orchestrator::{
     domain::{PriceSnapshot, PricedLine, order::Address},
-    store::{DurableLog, sqlite::SqliteReader},
+    store::DurableLog,
 };
 use spillway_order::{
     domain::{self as orders, Move, Role},
@@ -38,16 +38,14 @@ use spillway_saga::{
     log::{Journal, JournalStep},
     state::Direction,
 };
-use spillway_storage::{
-    Committer,
-    group_commit::{self, Limits},
-};
+use spillway_storage::{Committer, Resources, group_commit::Limits};
 use spillway_types::{
     Clock, Fault, Fingerprint, ManualClock, Money, OrderId, Reason, RequestId, ShipmentId, SystemClock, TenantId,
     Timestamp, id::Partition,
 };
 
 use self::wish::{Wish, buyer};
+use super::Places;
 
 mod wish;
 
@@ -76,7 +74,7 @@ pub(super) struct Shop {
     till: Committer<Till>,
     settler: Settler,
     parcels: Committer<Desk>,
-    log: DurableLog<SqliteReader>,
+    log: DurableLog,
 }
 
 /// Orders by their buyers' names.
@@ -87,31 +85,27 @@ pub(super) fn euros(cents: i64) -> Money {
 }
 
 impl Shop {
-    pub(super) async fn open(data: &Path) -> Self {
-        let now = SystemClock.now().as_micros() - i64::try_from(AGO.as_micros()).unwrap();
-        let manual = ManualClock::at(Timestamp::from_micros(now));
-        let clock = || Arc::new(manual.clone());
-        let inventory = data.join(spillway_inventory::DATABASE);
-        let (_, ledger, _) = spillway_inventory::store::sqlite::open(&inventory, clock()).await.unwrap();
-        let order = data.join(spillway_order::DATABASE);
-        let (_, book, _) = spillway_order::store::sqlite::open(&order, clock(), Hub::new(1)).await.unwrap();
-        let payment = data.join(spillway_payment::DATABASE);
-        let (_, purse, _) = spillway_payment::store::sqlite::open(&payment, clock()).await.unwrap();
-        let sandbox = data.join(spillway_payment::SANDBOX_DATABASE);
-        let sandbox = Sandbox::open(&sandbox, clock(), LIMITS, Duration::ZERO).await.unwrap();
-        let fulfilment = data.join(spillway_fulfilment::DATABASE);
-        let (_, desk, _) = spillway_fulfilment::store::sqlite::open(&fulfilment, clock()).await.unwrap();
-        let orchestrator = data.join(spillway_orchestrator::DATABASE);
-        let (log, reader, _) = spillway_orchestrator::store::sqlite::open(&orchestrator, clock()).await.unwrap();
-        let till = group_commit::spawn(purse, LIMITS);
+    /// A shop in the databases at `places`. In files its time is an hour ago; a server has its own clock.
+    pub(super) async fn open(places: &Places) -> Self {
+        let now = SystemClock.now().as_micros();
+        let ago = if places.any_served() { 0 } else { i64::try_from(AGO.as_micros()).unwrap() };
+        let clock = ManualClock::at(Timestamp::from_micros(now - ago));
+        let resources = Resources::embedded(places.data.clone()).with_clock(Arc::new(clock.clone()));
+        let at = |schema: &str| &places.all.iter().find(|place| place.schema == schema).unwrap().url;
+        let (_, stock, _) = spillway_inventory::store::open(at("inventory"), LIMITS, &resources).await.unwrap();
+        let orders = spillway_order::store::open(at("orders"), LIMITS, &resources, &Hub::new(1)).await.unwrap();
+        let (_, till, _) = spillway_payment::store::open(at("payment"), LIMITS, &resources).await.unwrap();
+        let sandbox = Sandbox::open(at("sandbox"), LIMITS, Duration::ZERO, &resources).await.unwrap();
+        let (_, parcels, _) = spillway_fulfilment::store::open(at("fulfilment"), LIMITS, &resources).await.unwrap();
+        let opened = spillway_orchestrator::store::open(at("orchestrator"), LIMITS, &resources).await.unwrap();
         Self {
-            stock: group_commit::spawn(ledger, LIMITS),
-            orders: group_commit::spawn(book, LIMITS),
+            stock,
+            orders: orders.committer,
             settler: Settler::new(till.clone(), Arc::new(sandbox), PATIENCE),
             till,
-            parcels: group_commit::spawn(desk, LIMITS),
-            log: DurableLog::new(group_commit::spawn(log, LIMITS), reader),
-            clock: manual,
+            parcels,
+            log: opened.log(),
+            clock,
         }
     }
 
@@ -242,10 +236,13 @@ impl Shop {
     /// A promise to somebody who called Reserve directly, and forgot it.
     async fn let_lapse(&self, name: &'static str) -> OrderId {
         let id = OrderId::mint(self.clock.now(), &buyer(name), Partition(1));
-        let hold = Hold::For(Duration::from_secs(1));
+        let hold = Hold::For(Duration::from_millis(1));
         self.ask_stock(reserve(id, &Wish::of(name, &[("MUG", 2)]), hold)).await.unwrap();
-        self.clock.advance(Duration::from_secs(2));
-        self.ask_stock(stock::Command::Expire).await.unwrap();
+        self.clock.advance(Duration::from_millis(2));
+        // A server's clock goes on by itself.
+        while !matches!(self.ask_stock(stock::Command::Expire).await, Ok(stock::Answer::Expired(1))) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         id
     }
 
@@ -296,7 +293,7 @@ impl Shop {
     }
 
     async fn record(&self, id: OrderId, record: Record) {
-        self.log.record(SagaId(id.uuid()), record, self.clock.now()).await.unwrap();
+        self.log.record(SagaId(id.uuid()), 1, record, self.clock.now()).await.unwrap();
     }
 
     async fn finish(&self, id: OrderId, end: End, cause: Option<Fault>, price: Option<&PriceSnapshot>) {
