@@ -13,14 +13,14 @@ use spillway_contracts::{
     },
     inventory::v1::{CreateItemRequest, GetItemRequest, Item, inventory_service_client::InventoryServiceClient},
     orchestrator::v1::{
-        PaymentMethod, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
+        ListSagasRequest, PaymentMethod, PlaceOrderRequest, SagaState, checkout_service_client::CheckoutServiceClient,
         saga_service_client::SagaServiceClient,
     },
     order::v1::order_service_client::OrderServiceClient,
     payment::v1::{payment_service_client::PaymentServiceClient, wallet_service_client::WalletServiceClient},
     types::v1::{Address, Line},
 };
-use spillway_middleware::{Client, Preset};
+use spillway_middleware::{Client, ClientConfig, Preset};
 use spillway_orchestrator::Links;
 use spillway_types::{Money, RequestId};
 
@@ -43,6 +43,7 @@ pub fn settings(data: &Path, overrides: &[(&str, &str)]) -> Settings {
     for service in ["orchestrator", "order", "inventory", "payment", "fulfilment"] {
         all.push((format!("{service}.listen"), "127.0.0.1:0".to_owned()));
     }
+    all.push(("admin.listen".to_owned(), String::new()));
     all.extend(overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     Settings::load(None, &all).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -60,21 +61,33 @@ pub async fn open(data: &Path, overrides: &[(&str, &str)], around: impl FnOnce(L
 
 impl Shop {
     /// Clients of the platform at `addresses`.
-    pub fn at(addresses: Addresses, client: &spillway_middleware::ClientConfig) -> Self {
+    pub fn at(addresses: Addresses, client: &ClientConfig) -> Self {
+        let address = |service: &str| match service {
+            "orchestrator" => addresses.orchestrator,
+            "order" => addresses.order,
+            "inventory" => addresses.inventory,
+            "payment" => addresses.payment,
+            _ => addresses.fulfilment,
+        };
+        Self::among(|service| format!("http://{}", address(service)), client)
+    }
+
+    /// Clients of a platform whose replicas of a service are at `peers(service)`, with commas between.
+    pub fn among(peers: impl Fn(&str) -> String, client: &ClientConfig) -> Self {
         let policies = spillway_runtime::policies();
-        let connect = |address| {
-            let uri = format!("http://{address}");
-            spillway_runtime::connect(&uri, client, &policies, Preset::Edge).unwrap_or_else(|error| panic!("{error}"))
+        let connect = |service| {
+            let connected = spillway_runtime::connect(&peers(service), client, &policies, Preset::Edge);
+            connected.unwrap_or_else(|error| panic!("{error}"))
         };
         Self {
-            checkout: CheckoutServiceClient::new(connect(addresses.orchestrator)),
-            sagas: SagaServiceClient::new(connect(addresses.orchestrator)),
-            orders: OrderServiceClient::new(connect(addresses.order)),
-            inventory: InventoryServiceClient::new(connect(addresses.inventory)),
-            payments: PaymentServiceClient::new(connect(addresses.payment)),
-            wallets: WalletServiceClient::new(connect(addresses.payment)),
-            fulfilment: FulfilmentServiceClient::new(connect(addresses.fulfilment)),
-            warehouses: WarehouseServiceClient::new(connect(addresses.fulfilment)),
+            checkout: CheckoutServiceClient::new(connect("orchestrator")),
+            sagas: SagaServiceClient::new(connect("orchestrator")),
+            orders: OrderServiceClient::new(connect("order")),
+            inventory: InventoryServiceClient::new(connect("inventory")),
+            payments: PaymentServiceClient::new(connect("payment")),
+            wallets: WalletServiceClient::new(connect("payment")),
+            fulfilment: FulfilmentServiceClient::new(connect("fulfilment")),
+            warehouses: WarehouseServiceClient::new(connect("fulfilment")),
         }
     }
 
@@ -95,6 +108,14 @@ impl Shop {
         let request = GetItemRequest { sku: sku.to_owned() };
         self.inventory.get_item(request).await.unwrap().into_inner().item.unwrap()
     }
+}
+
+/// Something once no saga is under way; nothing while one is, or the platform does not say.
+pub async fn at_rest(mut shop: Shop) -> Option<()> {
+    let states = [SagaState::Running, SagaState::Compensating, SagaState::Waiting, SagaState::Parked];
+    let unfinished = ListSagasRequest { states: states.map(i32::from).to_vec(), ..ListSagasRequest::default() };
+    let sagas = shop.sagas.list_sagas(unfinished).await.ok()?.into_inner().sagas;
+    sagas.is_empty().then_some(())
 }
 
 /// An order for `quantity` of `sku`, paid with `instrument`.

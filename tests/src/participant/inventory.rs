@@ -107,6 +107,8 @@ async fn reserve(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) -> Re
         buyer_id: BUYER.to_owned(),
         lines: vec![Line { sku: sku.to_owned(), quantity }],
         pinned: true,
+        // The promises are the ledger's; a gate's "no" to a first attempt is none of them.
+        retry: true,
         ..ReserveRequest::default()
     };
     answer(opened(shop.inventory.clone().reserve(request).await)?.reservation)
